@@ -1,0 +1,1 @@
+"""Singer tap for the patients of Toubib, an Electronic Medical Record API."""

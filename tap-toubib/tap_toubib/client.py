@@ -1,0 +1,168 @@
+"""Requests to the Toubib API: what is sent, what is tried again, and what is said when it fails."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+import backoff
+import requests
+from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping
+
+    from backoff.types import Details
+
+OPENAPI_PATH = "/openapi.json"
+PATIENTS_PATH = "/v1/patients"
+
+MAX_TRIES = 7
+FIRST_WAIT = 0.5
+"""Seconds; each further wait is twice as long, so that a request is given up after about half a minute."""
+
+MAX_RETRY_AFTER = 300
+"""Seconds; a service that asks for a longer wait than this has failed the run."""
+
+RETRIED = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
+
+HINTS: dict[int, str] = {
+    HTTPStatus.UNAUTHORIZED: "check auth_token",
+    HTTPStatus.FORBIDDEN: "auth_token does not allow this",
+    HTTPStatus.NOT_FOUND: "check that api_url is the base URL of a Toubib service",
+}
+
+T = TypeVar("T")
+
+
+class ToubibClient:
+    """A connection to one Toubib service.
+
+    What it logs and raises names the address and the status, never the body of an answer: that may hold patients.
+
+    Attributes:
+        list_requests: How many pages of patients were asked for, failed attempts included.
+    """
+
+    def __init__(self, api_url: str, *, auth_token: str | None, user_agent: str, timeout: float) -> None:
+        """Prepare the connection; nothing is sent yet.
+
+        Args:
+            api_url: Base URL of the service.
+            auth_token: Sent as a bearer token, if given.
+            user_agent: The User-Agent header.
+            timeout: Seconds without an answer after which an attempt is given up.
+        """
+        self._api_url = api_url.rstrip("/")
+        self._timeout = timeout
+        self._logger = logging.getLogger("tap-toubib.client")
+        self._session = requests.Session()
+        self._session.headers["User-Agent"] = user_agent
+        if auth_token:
+            self._session.headers["Authorization"] = f"Bearer {auth_token}"
+        self.list_requests = 0
+
+    def get_openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document; an empty one when the service has none that can be read.
+
+        Raises:
+            FatalAPIError: The service refused the request.
+            RetriableAPIError: The service did not answer, however often it was asked.
+        """
+        response = self._with_retries(self._send)(OPENAPI_PATH, {}, accepted=(HTTPStatus.OK, HTTPStatus.NOT_FOUND))
+        try:
+            document = response.json()
+        except ValueError:
+            return {}
+        return document if response.ok and isinstance(document, dict) else {}
+
+    def get_patients(self, params: Mapping[str, str | int], decode: Callable[[bytes], T]) -> T:
+        """Return one page of patients.
+
+        Args:
+            params: The query: `offset`, `limit`, `sort_field`, `sort_dir`.
+            decode: Makes the page of the body; a ValueError from it says that the body is no page.
+
+        Raises:
+            FatalAPIError: The service refused the request.
+            RetriableAPIError: The service gave no usable answer, however often it was asked.
+        """
+
+        def attempt() -> T:
+            self.list_requests += 1
+            response = self._send(PATIENTS_PATH, params)
+            try:
+                return decode(response.content)
+            except ValueError as error:
+                reason = f"GET {self._describe(PATIENTS_PATH)} answered something that is no page of patients: {error}"
+                raise RetriableAPIError(reason) from error
+
+        return self._with_retries(attempt)()
+
+    def _send(
+        self, path: str, params: Mapping[str, str | int], accepted: tuple[HTTPStatus, ...] = (HTTPStatus.OK,)
+    ) -> requests.Response:
+        try:
+            response = self._session.get(self._api_url + path, params=params, timeout=self._timeout)
+        except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
+            raise RetriableAPIError(f"GET {self._describe(path)} failed: {_root_cause(error)}") from error
+        except requests.RequestException as error:
+            raise FatalAPIError(f"GET {self._describe(path)} failed: {_root_cause(error)}") from error
+        if response.status_code in accepted:
+            return response
+        message = f"GET {self._describe(path)} answered {response.status_code} {response.reason}"
+        if response.status_code in RETRIED or response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise RetriableAPIError(message, response)
+        hint = HINTS.get(response.status_code)
+        raise FatalAPIError(f"{message}: {hint}" if hint else message)
+
+    def _with_retries(self, function: Callable[..., T]) -> Callable[..., T]:
+        return backoff.on_exception(
+            _waits,
+            RetriableAPIError,
+            max_tries=MAX_TRIES,
+            giveup=lambda error: _retry_after(error) > MAX_RETRY_AFTER,
+            jitter=backoff.random_jitter,
+            on_backoff=self._log_retry,
+            logger=None,
+        )(function)
+
+    def _log_retry(self, details: Details) -> None:
+        self._logger.warning("%s; trying again in %.1f s", details["exception"], details["wait"])
+
+    def _describe(self, path: str) -> str:
+        """Return the address of a request without credentials or query."""
+        base = urlsplit(self._api_url)
+        return f"{base.scheme}://{base.netloc.rpartition('@')[2]}{base.path}{path}"
+
+
+def _waits() -> Generator[float, Any, None]:
+    """Yield the seconds to wait: twice as long each time, and never less than the service asked for."""
+    wait = FIRST_WAIT
+    error = yield 0
+    while True:
+        error = yield max(wait, _retry_after(error))
+        wait *= 2
+
+
+def _retry_after(error: Exception) -> float:
+    """Return the seconds that the Retry-After header asks for: a number or a date (RFC 9110, 10.2.3)."""
+    response = getattr(error, "response", None)
+    value = response.headers.get("Retry-After", "") if response is not None else ""
+    if value.isdecimal():
+        return float(value)
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+    except (TypeError, ValueError):
+        return 0.0
+
+
+def _root_cause(error: BaseException) -> str:
+    """Return what went wrong below the layers of the HTTP libraries, whose own messages repeat the whole URL."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]  # one of them is set
+    return getattr(error, "strerror", None) or type(error).__name__

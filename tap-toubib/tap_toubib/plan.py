@@ -1,0 +1,46 @@
+"""Which orders a run reads the collection in; they follow from what the API can sort by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from tap_toubib.negotiation import CREATED_AT, PRIMARY_KEY, UPDATED_AT
+
+if TYPE_CHECKING:
+    from tap_toubib.negotiation import Capabilities
+
+
+@dataclass(frozen=True)
+class Order:
+    """An order of the collection."""
+
+    field: str
+    direction: str = "asc"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The orders of a run.
+
+    Attributes:
+        load: For reading everything: one that keeps its place while patients change; None for the service's own.
+        changes: For reading what changed, newest first, each until the bookmark; empty when the API cannot tell.
+    """
+
+    load: Order | None
+    changes: tuple[Order, ...]
+
+    @classmethod
+    def of(cls, api: Capabilities) -> Self:
+        """Return the plan for an API."""
+        columns = api.schema["properties"].keys() & api.sortable
+        load = next((Order(field) for field in (PRIMARY_KEY, CREATED_AT, UPDATED_AT) if field in columns), None)
+        if UPDATED_AT not in columns:
+            return cls(load, ())
+        if UPDATED_AT not in api.nullable:
+            return cls(load, (Order(UPDATED_AT, "desc"),))
+        # a patient that was never updated may be without the one instant, but not without the other
+        if CREATED_AT in columns:
+            return cls(load, (Order(UPDATED_AT, "desc"), Order(CREATED_AT, "desc")))
+        return cls(load, ())

@@ -1,0 +1,179 @@
+"""Pages of patients: decoding them, and keeping aside what a loader could not take.
+
+A page is decoded and checked against the negotiated types in one pass. Only a page that fails is taken apart.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Annotated, Any, Generic, Required, TypedDict, TypeVar
+
+import msgspec
+
+from tap_toubib.negotiation import INT64, JSON_TEXT, PRIMARY_KEY, JSONSchema
+
+T = TypeVar("T")
+
+Record = dict[str, Any]
+
+MAX_RECORD_BYTES = 1_000_000
+"""A longer record is kept aside: DuckDB's CSV reader, which the loader uses, ends at lines of 2 MB."""
+
+INT64_TYPE = Annotated[int, msgspec.Meta(ge=INT64["minimum"], le=INT64["maximum"])]
+TYPES: dict[str, Any] = {"integer": INT64_TYPE, "number": float, "boolean": bool, "string": str}
+STRING_FORMATS: dict[str, Any] = {"date": date, "date-time": datetime}
+
+FIELD_IN_MESSAGE = re.compile(r"`\$\.(?P<wrong>[^`.\[]+)|field `(?P<missing>[^`]+)`")
+
+
+class Meta(msgspec.Struct):
+    """The part of a page's `meta` that is relied on."""
+
+    total_items: Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Envelope(msgspec.Struct, Generic[T]):
+    """A page as the API writes it."""
+
+    data: list[T]
+    meta: Meta
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A record that cannot be loaded.
+
+    Attributes:
+        id: The patient's id, if it has a usable one.
+        field: The column at fault, if one can be named.
+        reason: What is wrong with it; never the value.
+        record: The whole record, as the API wrote it.
+    """
+
+    id: int | str | None
+    field: str | None
+    reason: str
+    record: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """One answer to the list operation.
+
+    Attributes:
+        records: The loadable records in the order of the answer; instants as text, UTC with microseconds.
+        rejected: The other ones.
+        size: How many records the answer held.
+        total_items: How many patients the whole collection held at that moment.
+    """
+
+    records: list[Record]
+    rejected: list[Rejected]
+    size: int
+    total_items: int
+
+
+class PageDecoder:
+    """Decodes pages of patients of one schema."""
+
+    def __init__(self, schema: JSONSchema) -> None:
+        """Prepare the decoders.
+
+        Args:
+            schema: JSON schema of a patient, as negotiated.
+        """
+        properties = schema["properties"]
+        self._converters = {
+            **{name: to_utc for name, column in properties.items() if column.get("format") == "date-time"},
+            **{name: date.isoformat for name, column in properties.items() if column.get("format") == "date"},
+            **{name: to_json_text for name, column in properties.items() if column == JSON_TEXT},
+        }
+        self._key_type = _python_type(properties[PRIMARY_KEY])
+        patient = _patient_type(properties)
+        self._page = msgspec.json.Decoder(Envelope[patient])  # type: ignore[valid-type]  # it is one at run time
+        self._envelope = msgspec.json.Decoder(Envelope[msgspec.Raw])
+        self._patient = msgspec.json.Decoder(patient)
+
+    def decode(self, body: bytes) -> Page:
+        """Return the page that an answer holds.
+
+        Raises:
+            ValueError: The body is no page of records; the message holds no value of it.
+        """
+        if len(body) > MAX_RECORD_BYTES:
+            return self._take_apart(body)
+        try:
+            page = self._page.decode(body)
+            records = [self._convert(record) for record in page.data]
+        except ValueError:
+            return self._take_apart(body)
+        return Page(records, [], len(records), page.meta.total_items)
+
+    def _take_apart(self, body: bytes) -> Page:
+        page = self._envelope.decode(body)
+        records, rejected = [], []
+        for raw in page.data:
+            try:
+                records.append(self._decode_one(raw))
+            except ValueError as error:
+                rejected.append(self._reject(raw, str(error)))
+        return Page(records, rejected, len(page.data), page.meta.total_items)
+
+    def _decode_one(self, raw: msgspec.Raw) -> Record:
+        if len(raw) > MAX_RECORD_BYTES:
+            raise ValueError(f"Longer than {MAX_RECORD_BYTES} bytes")
+        return self._convert(self._patient.decode(raw))
+
+    def _convert(self, record: Record) -> Record:
+        for name, converter in self._converters.items():
+            if record.get(name) is not None:
+                record[name] = converter(record[name])
+        return record
+
+    def _reject(self, raw: msgspec.Raw, reason: str) -> Rejected:
+        field = FIELD_IN_MESSAGE.search(reason)
+        try:
+            key = msgspec.json.decode(raw, type=msgspec.defstruct("Key", [(PRIMARY_KEY, self._key_type)]))
+        except msgspec.DecodeError:
+            key = None
+        return Rejected(
+            id=getattr(key, PRIMARY_KEY, None),
+            field=field and (field["wrong"] or field["missing"]),
+            reason=reason,
+            record=bytes(raw).decode(errors="backslashreplace"),
+        )
+
+
+def to_utc(instant: datetime) -> str:
+    """Return the one form in which instants are written, in which text sorts as time does; naive ones are in UTC.
+
+    Raises:
+        ValueError: The instant lies outside of the years 1 to 9999 when told in UTC.
+    """
+    try:
+        utc = instant.astimezone(UTC) if instant.tzinfo else instant
+    except OverflowError as error:
+        raise ValueError("Instant out of range") from error
+    return utc.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def to_json_text(value: object) -> str:
+    """Return a value of any type as JSON text."""
+    return msgspec.json.encode(value).decode()
+
+
+def _patient_type(properties: JSONSchema) -> Any:
+    columns = {name: _python_type(column) for name, column in properties.items()}
+    columns[PRIMARY_KEY] = Required[columns[PRIMARY_KEY]]
+    typed_dict: Any = TypedDict
+    return typed_dict("Patient", columns, total=False)
+
+
+def _python_type(column: JSONSchema) -> Any:
+    if column == JSON_TEXT:
+        return Any
+    kind, *null = column["type"]
+    python_type = STRING_FORMATS.get(column.get("format", ""), TYPES[kind])
+    return python_type | None if null else python_type

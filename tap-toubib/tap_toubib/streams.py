@@ -1,0 +1,249 @@
+"""The streams: patients, the records kept aside, and one audit record for each run."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from singer_sdk import Stream
+from singer_sdk import typing as th
+from singer_sdk.helpers.conform import TypeConformanceLevel
+
+from tap_toubib.negotiation import PRIMARY_KEY, UPDATED_AT
+from tap_toubib.plan import Order, Plan
+from tap_toubib.records import PageDecoder, to_utc
+from tap_toubib.scan import Scanner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from singer_sdk import Tap
+    from singer_sdk.helpers.types import Context
+
+    from tap_toubib.client import ToubibClient
+    from tap_toubib.negotiation import Capabilities
+    from tap_toubib.records import Page, Record, Rejected
+
+INT64 = th.IntegerType(minimum=-(2**63), maximum=2**63 - 1)
+
+TEXT_PART_LENGTH = 250_000
+"""Characters in a row, at most: the loader ends at a line of 2 MB."""
+
+
+class RejectedRecordsStream(Stream):
+    """Records that cannot be loaded."""
+
+    name = "rejected_records"
+    schema = th.PropertiesList(
+        th.Property("id", th.StringType, description="The patient's id, if it has a usable one."),
+        th.Property("field", th.StringType, description="The column at fault, if one can be named."),
+        th.Property("reason", th.StringType, description="What is wrong with it."),
+        th.Property("part", INT64, description="1, or the position of this part of a record too long for one row."),
+        th.Property("record", th.StringType, description="The record as the API wrote it, or a part of it."),
+    ).to_dict()
+
+    def __init__(self, tap: Tap) -> None:
+        """Prepare the stream."""
+        super().__init__(tap)
+        self._announced = False
+
+    def write(self, rejected: Rejected) -> None:
+        """Emit a record at the moment it is met, so that no state message can pass it by."""
+        if not self.selected:
+            return
+        if not self._announced:
+            self._write_schema_message()
+            self._announced = True
+        for part, start in enumerate(range(0, len(rejected.record), TEXT_PART_LENGTH), start=1):
+            text = rejected.record[start : start + TEXT_PART_LENGTH]
+            self._write_record_message({**asdict(rejected), "part": part, "record": text})
+
+    def get_records(self, context: Context | None) -> Iterable[Record]:  # noqa: ARG002  # the SDK's signature
+        """Return nothing: what there is was written when it was met."""
+        return ()
+
+
+@dataclass
+class Sync:
+    """The audit of one run; instants are text in UTC.
+
+    Attributes:
+        started_at: When the first request was sent.
+        ended_at: When the last record was read.
+        kind: `first_load`, `changes` or `full` (everything again, since the API cannot tell changes).
+        total_items_before: Patients in the source when the run began.
+        total_items_after: Patients in the source at its last request.
+        records: Patients emitted, repetitions included.
+        rejected: Records kept aside.
+        requests: Pages asked for, failed attempts included.
+        bookmark_before: The bookmark that the run found.
+        bookmark_after: The bookmark that it left.
+    """
+
+    started_at: str
+    bookmark_before: str | None
+    kind: str | None = None
+    total_items_before: int = 0
+    total_items_after: int = 0
+    records: int = 0
+    rejected: int = 0
+    requests: int = 0
+    bookmark_after: str | None = None
+    ended_at: str | None = None
+
+
+class PatientsStream(Stream):
+    """The patients: all of them at first, then those that changed since the bookmark."""
+
+    name = "patients"
+    primary_keys = (PRIMARY_KEY,)
+    # the records are checked and converted when they are decoded
+    TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
+
+    def __init__(self, tap: Tap, *, client: ToubibClient, api: Capabilities, rejected: RejectedRecordsStream) -> None:
+        """Prepare the stream.
+
+        Args:
+            tap: The tap it belongs to.
+            client: The connection.
+            api: What the API offers.
+            rejected: Where records that cannot be loaded go.
+        """
+        super().__init__(tap, schema=api.schema)
+        self._client = client
+        self._rejected = rejected
+        self._plan = Plan.of(api)
+        self._scanner = Scanner(client, PageDecoder(api.schema), self.config.get("page_size", api.page_size))
+        self.replication_key = UPDATED_AT if self._plan.changes else None
+
+    @cached_property
+    def audit(self) -> Sync:
+        """The audit record of this run; it begins when it is first asked for."""
+        bookmark = self.stream_state.get("replication_key_value")
+        return Sync(started_at=to_utc(datetime.now(UTC)), bookmark_before=bookmark)
+
+    @cached_property
+    def _opening_pages(self) -> dict[Order | None, Page]:
+        """The first page in each order that the run begins with."""
+        return {order: self._scanner.read_page(order) for order in self._plan.changes or (self._plan.load,)}
+
+    def get_replication_key_signpost(self, context: Context | None = None) -> datetime | None:  # noqa: ARG002
+        """Return the newest change that the source shows as the run begins, never later than now.
+
+        It is the bookmark that the run will leave. The SDK asks for it before anything is emitted, so that an API that
+        cannot be read leaves the destination untouched.
+
+        Raises:
+            FatalAPIError: The service refused the request.
+            RetriableAPIError: The service gave no usable answer, however often it was asked.
+        """
+        self.audit.total_items_before = next(iter(self._opening_pages.values())).total_items
+        changes = [
+            record[order.field]
+            for order in self._plan.changes
+            for record in self._opening_pages[order].records
+            if record.get(order.field)
+        ]
+        return min(datetime.fromisoformat(max(changes)), datetime.now(UTC)) if changes else None
+
+    def get_records(self, context: Context | None) -> Iterator[Record]:
+        """Yield what the destination lacks, then leave the bookmark for the next run.
+
+        Raises:
+            FatalAPIError: The service refused a request.
+            RetriableAPIError: The service gave no usable answer, however often it was asked.
+        """
+        high_water = self.get_replication_key_signpost(context)
+        since = self._since(context)
+        if since:
+            self.audit.kind = "changes"
+            yield from self._changes(since, self._opening_pages)
+        else:
+            self.audit.kind = "first_load" if self._plan.changes else "full"
+            yield from self._everything()
+            if high_water:
+                # what changed while everything was read
+                yield from self._changes(high_water + timedelta(microseconds=1), {})
+        if high_water and self.replication_key:
+            self.stream_state["replication_key"] = self.replication_key
+            self.stream_state["replication_key_value"] = to_utc(high_water)
+        self.audit.bookmark_after = self.stream_state.get("replication_key_value")
+        self.audit.requests = self._client.list_requests
+        self.audit.ended_at = to_utc(datetime.now(UTC))
+
+    def _since(self, context: Context | None) -> datetime | None:
+        """Return the instant from which changes are wanted, None for everything."""
+        since = self.get_starting_timestamp(context)
+        if since and self.audit.bookmark_before == to_utc(since):
+            # what is committed late carries an instant from before the bookmark
+            since -= timedelta(seconds=self.config["lookback_seconds"])
+        return since
+
+    def _everything(self) -> Iterator[Record]:
+        order = self._plan.load
+        for page in self._scanner.read_pages(order, self._opening_pages.get(order)):
+            yield from self._take(page)
+
+    def _changes(self, since: datetime, opening_pages: Mapping[Order | None, Page]) -> Iterator[Record]:
+        """Yield the patients changed or created since an instant, newest first."""
+        floor = to_utc(since)
+        for order in self._plan.changes:
+            dated = False
+            for page in self._scanner.read_pages(order, opening_pages.get(order)):
+                instant = None
+                for record in self._take(page):
+                    instant = record.get(order.field)
+                    dated = dated or instant is not None
+                    # each patient is looked for in one order: that of its creation only if it was never updated
+                    if instant and instant >= floor and (order.field == UPDATED_AT or not record.get(UPDATED_AT)):
+                        yield record
+                # some databases put those without an instant first, others last
+                if dated and (instant is None or instant < floor):
+                    break
+
+    def _take(self, page: Page) -> list[Record]:
+        """Account for a page, put its unloadable records aside and return the others."""
+        for rejected in page.rejected:
+            self._rejected.write(rejected)
+        self.audit.rejected += len(page.rejected)
+        self.audit.total_items_after = page.total_items
+        return page.records
+
+    def _increment_stream_state(self, latest_record: Record, *, context: Context | None = None) -> None:  # noqa: ARG002
+        """Count the record; the bookmark stays, since newest first only the end of the run makes it safe to move on."""
+        self.audit.records += 1
+
+
+class SyncsStream(Stream):
+    """One record a run: what was done, and from which bookmark to which."""
+
+    name = "syncs"
+    schema = th.PropertiesList(
+        th.Property("started_at", th.DateTimeType, description="When the first request was sent."),
+        th.Property("ended_at", th.DateTimeType, description="When the last record was read."),
+        th.Property("kind", th.StringType, description="first_load, changes, or full: everything, on every run."),
+        th.Property("total_items_before", INT64, description="Patients in the source at the first request."),
+        th.Property("total_items_after", INT64, description="Patients in the source at the last request."),
+        th.Property("records", INT64, description="Patients emitted, repetitions included."),
+        th.Property("rejected", INT64, description="Records that could not be loaded."),
+        th.Property("requests", INT64, description="Pages asked for, failed attempts included."),
+        th.Property("bookmark_before", th.DateTimeType, description="The bookmark that the run found."),
+        th.Property("bookmark_after", th.DateTimeType, description="The bookmark that the run left."),
+    ).to_dict()
+
+    def __init__(self, tap: Tap, *, patients: PatientsStream) -> None:
+        """Prepare the stream.
+
+        Args:
+            tap: The tap it belongs to.
+            patients: The stream whose runs are recorded.
+        """
+        super().__init__(tap)
+        self._patients = patients
+
+    def get_records(self, context: Context | None) -> Iterator[Record]:  # noqa: ARG002
+        """Yield the audit record of this run, if patients were read in it."""
+        if self._patients.selected:
+            yield asdict(self._patients.audit)

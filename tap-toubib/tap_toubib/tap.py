@@ -1,0 +1,117 @@
+"""The tap: its settings and its streams."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from importlib.metadata import version
+from typing import TYPE_CHECKING, ClassVar
+
+from singer_sdk import Tap
+from singer_sdk import typing as th
+from singer_sdk.contrib.msgspec import MsgSpecWriter
+from singer_sdk.helpers.capabilities import PluginCapabilities, TapCapabilities
+
+from tap_toubib.client import ToubibClient
+from tap_toubib.negotiation import Capabilities, negotiate
+from tap_toubib.streams import PatientsStream, RejectedRecordsStream, SyncsStream
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from singer_sdk import Stream
+    from singer_sdk.helpers.capabilities import CapabilitiesEnum
+
+
+class TapToubib(Tap):
+    """Singer tap for the patients of Toubib, an Electronic Medical Record API."""
+
+    name = "tap-toubib"
+    dynamic_catalog = True
+    message_writer_class = MsgSpecWriter
+    capabilities: ClassVar[list[CapabilitiesEnum]] = [
+        TapCapabilities.CATALOG,
+        TapCapabilities.STATE,
+        TapCapabilities.DISCOVER,
+        PluginCapabilities.ABOUT,
+        PluginCapabilities.STREAM_MAPS,
+        PluginCapabilities.STRUCTURED_LOGGING,
+    ]
+
+    config_jsonschema = th.PropertiesList(
+        th.Property(
+            "api_url",
+            th.StringType(pattern="^https?://[^/]+"),
+            required=True,
+            title="API URL",
+            description="Base URL of the Toubib service, for example http://toubib:8000.",
+        ),
+        th.Property(
+            "auth_token",
+            th.StringType,
+            secret=True,
+            title="Auth token",
+            description="Sent as a bearer token with every request, when set.",
+        ),
+        th.Property(
+            "start_date",
+            th.DateTimeType,
+            title="Start date",
+            description="Leave out patients last updated before this instant. Without it, all are read.",
+        ),
+        th.Property(
+            "page_size",
+            th.IntegerType(minimum=2),
+            title="Page size",
+            description="Patients asked for in one request. The largest page that the API allows when not set.",
+        ),
+        th.Property(
+            "lookback_seconds",
+            th.IntegerType(minimum=0),
+            default=60,
+            title="Lookback",
+            description=(
+                "How far before its bookmark a run reads again, in seconds, for changes that were committed late: "
+                "longer than the service's longest transaction."
+            ),
+        ),
+        th.Property(
+            "user_agent",
+            th.StringType,
+            default=f"tap-toubib/{version('tap-toubib')}",
+            title="User agent",
+            description="User-Agent header of every request.",
+        ),
+        th.Property(
+            "request_timeout",
+            th.IntegerType(minimum=1),
+            default=60,
+            title="Request timeout",
+            description="Seconds without an answer after which a request is given up and tried again.",
+        ),
+    ).to_dict()
+
+    @cached_property
+    def client(self) -> ToubibClient:
+        """The connection to the API that all streams share."""
+        return ToubibClient(
+            self.config["api_url"],
+            auth_token=self.config.get("auth_token"),
+            user_agent=self.config["user_agent"],
+            timeout=self.config["request_timeout"],
+        )
+
+    @cached_property
+    def api(self) -> Capabilities:
+        """What the API offers, as its OpenAPI document says."""
+        return negotiate(self.client.get_openapi())
+
+    def discover_streams(self) -> Sequence[Stream]:
+        """Return the streams; patients come first, since the others report on them.
+
+        Raises:
+            FatalAPIError: The API refused to show its OpenAPI document.
+            RetriableAPIError: The API did not answer, however often it was asked.
+        """
+        rejected = RejectedRecordsStream(self)
+        patients = PatientsStream(self, client=self.client, api=self.api, rejected=rejected)
+        return [patients, rejected, SyncsStream(self, patients=patients)]
