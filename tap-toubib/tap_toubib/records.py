@@ -5,6 +5,7 @@ A page is decoded and checked against the negotiated types in one pass. Only a p
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -46,13 +47,13 @@ class Rejected:
     """A record that cannot be loaded.
 
     Attributes:
-        id: The patient's id, if it has a usable one.
+        id: The patient's id as text, if it has one.
         field: The column at fault, if one can be named.
         reason: What is wrong with it; never the value.
-        record: The whole record, as the API wrote it.
+        record: The whole record, as JSON text in ASCII.
     """
 
-    id: int | str | None
+    id: str | None
     field: str | None
     reason: str
     record: str
@@ -90,10 +91,9 @@ class PageDecoder:
             **{name: date.isoformat for name, column in properties.items() if column.get("format") == "date"},
             **{name: to_json_text for name, column in properties.items() if column == JSON_TEXT},
         }
-        self._key_type = _python_type(properties[PRIMARY_KEY])
-        patient = _patient_type(properties)
+        columns = {name: _python_type(column) for name, column in properties.items()}
+        patient = _patient_type(columns)
         self._page = msgspec.json.Decoder(Envelope[patient])  # type: ignore[valid-type]  # it is one at run time
-        self._envelope = msgspec.json.Decoder(Envelope[msgspec.Raw])
         self._patient = msgspec.json.Decoder(patient)
 
     def decode(self, body: bytes) -> Page:
@@ -112,19 +112,20 @@ class PageDecoder:
         return Page(records, [], len(records), page.meta.total_items)
 
     def _take_apart(self, body: bytes) -> Page:
-        page = self._envelope.decode(body)
+        # the standard library's decoder reads what is no valid Unicode, too
+        page = msgspec.convert(json.loads(body.decode(errors="surrogateescape")), Envelope[Any])
         records, rejected = [], []
-        for raw in page.data:
+        for item in page.data:
             try:
-                records.append(self._decode_one(raw))
+                records.append(self._decode_one(json.dumps(item)))
             except ValueError as error:
-                rejected.append(self._reject(raw, str(error)))
+                rejected.append(reject(item, str(error)))
         return Page(records, rejected, len(page.data), page.meta.total_items)
 
-    def _decode_one(self, raw: msgspec.Raw) -> Record:
-        if len(raw) > MAX_RECORD_BYTES:
+    def _decode_one(self, text: str) -> Record:
+        if len(text) > MAX_RECORD_BYTES:
             raise ValueError(f"Longer than {MAX_RECORD_BYTES} bytes")
-        return self._convert(self._patient.decode(raw))
+        return self._convert(self._patient.decode(text))
 
     def _convert(self, record: Record) -> Record:
         for name, converter in self._converters.items():
@@ -132,18 +133,17 @@ class PageDecoder:
                 record[name] = converter(record[name])
         return record
 
-    def _reject(self, raw: msgspec.Raw, reason: str) -> Rejected:
-        field = FIELD_IN_MESSAGE.search(reason)
-        try:
-            key = msgspec.json.decode(raw, type=msgspec.defstruct("Key", [(PRIMARY_KEY, self._key_type)]))
-        except msgspec.DecodeError:
-            key = None
-        return Rejected(
-            id=getattr(key, PRIMARY_KEY, None),
-            field=field and (field["wrong"] or field["missing"]),
-            reason=reason,
-            record=bytes(raw).decode(errors="backslashreplace"),
-        )
+
+def reject(item: object, reason: str) -> Rejected:
+    """Return what is to be said of a record that failed the check."""
+    key = item.get(PRIMARY_KEY) if isinstance(item, dict) else None
+    field = FIELD_IN_MESSAGE.search(reason)
+    return Rejected(
+        id=None if key is None else json.dumps(key).strip('"'),
+        field=field and (field["wrong"] or field["missing"]),
+        reason=reason,
+        record=json.dumps(item),
+    )
 
 
 def to_utc(instant: datetime) -> str:
@@ -164,11 +164,9 @@ def to_json_text(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _patient_type(properties: JSONSchema) -> Any:
-    columns = {name: _python_type(column) for name, column in properties.items()}
-    columns[PRIMARY_KEY] = Required[columns[PRIMARY_KEY]]
+def _patient_type(columns: dict[str, Any]) -> Any:
     typed_dict: Any = TypedDict
-    return typed_dict("Patient", columns, total=False)
+    return typed_dict("Patient", columns | {PRIMARY_KEY: Required[columns[PRIMARY_KEY]]}, total=False)
 
 
 def _python_type(column: JSONSchema) -> Any:

@@ -37,11 +37,11 @@ class RejectedRecordsStream(Stream):
 
     name = "rejected_records"
     schema = th.PropertiesList(
-        th.Property("id", th.StringType, description="The patient's id, if it has a usable one."),
+        th.Property("id", th.StringType, description="The patient's id, if it has one."),
         th.Property("field", th.StringType, description="The column at fault, if one can be named."),
         th.Property("reason", th.StringType, description="What is wrong with it."),
         th.Property("part", INT64, description="1, or the position of this part of a record too long for one row."),
-        th.Property("record", th.StringType, description="The record as the API wrote it, or a part of it."),
+        th.Property("record", th.StringType, description="The record as JSON text, or a part of that."),
     ).to_dict()
 
     def __init__(self, tap: Tap) -> None:

@@ -1,0 +1,127 @@
+{#
+  The rule of the history, and its only place.
+
+  A version is an unbroken run of observations of one patient with the same content: all attributes and `created_at`.
+  Observations follow each other by source time, then by when they were seen. Source time is `updated_at`; without one,
+  or when it lies before a deletion that was seen earlier, it is when the patient was seen; of a deletion, its instant.
+
+  A version is valid from its source time on; where the content changed under an unchanged source time, from when it
+  was first seen. Where that contradicts the order, since a clock was set back or a change was seen late, it is valid
+  from a microsecond after the version before it: intervals are ordered and none is empty.
+
+  All of it follows from the set of observations of a patient, however often and in whichever order they arrived. That
+  is why a patient named by the new part of the log can be computed anew, alone.
+#}
+{{ config(
+  materialized='incremental',
+  incremental_strategy='delete+insert',
+  unique_key='patient_id',
+  on_schema_change='append_new_columns'
+) }}
+
+with observations as (
+  select
+    *,
+    max(deleted_at) over (
+      partition by patient_id
+      order by observed_at, deleted_at nulls first
+      rows between unbounded preceding and 1 preceding
+    ) as deleted_before,
+    max(loaded_at) over (partition by patient_id) as patient_loaded_at
+  from {{ ref('stg_patients') }}
+  {% if is_incremental() %}
+  where patient_id in (
+    select new.patient_id from {{ ref('stg_patients') }} as new
+    where new.loaded_at > (select max(done.loaded_at) from {{ this }} as done)
+  )
+  {% endif %}
+),
+
+timed as (
+  select
+    *,
+    case
+      when deleted_at is not null then deleted_at
+      when updated_at is null or updated_at <= deleted_before then observed_at
+      else updated_at
+    end as source_time,
+    case when deleted_at is null then {{ content(attributes() + ['created_at']) }} end as content
+  from observations
+),
+
+compared as (
+  select
+    *,
+    case when content is distinct from lag(content) over in_order then 1 end as start_mark,
+    lag(source_time) over in_order as previous_source_time
+  from timed
+  window in_order as (partition by patient_id order by source_time, observed_at, content)
+),
+
+runs as (
+  select
+    *,
+    count(start_mark) over in_order as position
+  from compared
+  window in_order as (
+    partition by patient_id order by source_time, observed_at, content
+    rows between unbounded preceding and current row
+  )
+),
+
+seen as (
+  select
+    *,
+    max(updated_at) over (partition by patient_id, position) as latest_updated_at,
+    case when source_time = previous_source_time then observed_at else source_time end as wanted_from
+  from runs
+),
+
+-- each run by its first observation; a deletion is a run without content
+starts as (
+  select * from seen where start_mark is not null
+),
+
+intervals as (
+  select
+    *,
+    -- the latest start that was wanted so far, and a microsecond for each run since
+    {{ add_microseconds('wanted_from', '-position') }} as shifted_from
+  from starts
+),
+
+ordered as (
+  select
+    *,
+    {{ add_microseconds(
+      'max(shifted_from) over (partition by patient_id order by position)', 'position'
+    ) }} as valid_from
+  from intervals
+),
+
+closed as (
+  select
+    *,
+    lead(valid_from) over (partition by patient_id order by position) as valid_to,
+    lead(deleted_at) over (partition by patient_id order by position) as next_deleted_at,
+    row_number() over (partition by patient_id, deleted_at is null order by position) as version_number
+  from ordered
+)
+
+select
+  patient_id || '-' || version_number as patient_version_id,
+  patient_id,
+  {%- for name in attributes() %}
+  {{ adapter.quote(name) }},
+  {%- endfor %}
+  version_number,
+  valid_from,
+  valid_to,
+  valid_to is null as is_current,
+  case when next_deleted_at is not null then 'deletion' when valid_to is not null then 'change' end as ended_by,
+  observed_at,
+  created_at,
+  latest_updated_at as updated_at,
+  patient_loaded_at as loaded_at
+from closed
+where deleted_at is null

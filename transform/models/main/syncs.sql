@@ -1,0 +1,14 @@
+{{ config(materialized='view') }}
+
+select
+  started_at,
+  ended_at,
+  kind,
+  total_items_before,
+  total_items_after,
+  records,
+  rejected,
+  requests,
+  bookmark_before,
+  bookmark_after
+from {{ source('raw', 'syncs') }}
