@@ -32,7 +32,7 @@ with observations as (
   {% if is_incremental() %}
   where patient_id in (
     select new.patient_id from {{ ref('stg_patients') }} as new
-    where new.loaded_at > (select max(done.loaded_at) from {{ this }} as done)
+    where new.loaded_at > (select coalesce(max(done.loaded_at), timestamp '0001-01-01') from {{ this }} as done)
   )
   {% endif %}
 ),

@@ -1,0 +1,85 @@
+# What people type. Every target makes what it needs first. `make help` lists them.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# docker when an engine answers, local when none does; RUNNER=... decides explicitly
+RUNNER ?= $(shell docker info >/dev/null 2>&1 && echo docker || echo local)
+RUNNER := $(RUNNER)
+ifeq ($(filter docker local,$(RUNNER)),)
+$(error RUNNER is "$(RUNNER)"; it can be docker or local)
+endif
+
+export RUNNER API_BASEURL DESTINATION_DUCKDB_PATH
+
+CONNECTOR := bin/toubib-connector
+UV := .venv/bin/uv
+
+.PHONY: help build build-local build-docker init-db run full-refresh rebuild-history demo api sql test lint format clean
+
+help: ## Say what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' Makefile
+
+build: build-$(RUNNER) ## Install everything: the image toubib_connector, or the local virtual environments
+
+init-db: build ## Make the schemas and empty tables of the destination, and list them
+	@$(CONNECTOR) init-db
+
+run: build ## Replicate the patients: extract, load, transform, test
+	@bin/with-api $(CONNECTOR) run
+
+full-refresh: build ## The same, reading every patient again
+	@bin/with-api $(CONNECTOR) run --full-refresh
+
+rebuild-history: build ## Build the history again from the log
+	@$(CONNECTOR) rebuild-history
+
+demo: build ## Run, change some patients of the bundled API, run again
+	@TOUBIB_RUN="$(CONNECTOR) run" bin/with-api bin/demo
+
+api: build ## Serve the bundled API on port 8000 until Ctrl+C
+	@bin/api
+
+sql: build ## Open a prompt on the destination, read only
+	@$(CONNECTOR) sql
+
+# -- the local runner ---------------------------------------------------------------------------------------------------
+
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+  $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$python && break; \
+  done)
+INSTALL := $(UV) pip install --quiet --no-deps --build-constraints requirements/build.txt
+
+.PHONY: build-local
+build-local: .venv/installed .meltano/installed .venvs/toubib-api/installed
+
+.venv/installed: requirements/meltano.txt requirements/build.txt connector/pyproject.toml
+	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 found; PYTHON=/path/to/python names one" >&2; exit 1; }
+	@echo "Installing Meltano and the commands into .venv"
+	@$(PYTHON) -m venv --clear .venv
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/meltano.txt
+	@$(INSTALL) --python .venv --editable connector
+	@touch $@
+
+.meltano/installed: .venv/installed meltano.yml requirements/tap-toubib.txt requirements/target-duckdb.txt \
+    requirements/dbt.txt tap-toubib/pyproject.toml
+	@echo "Installing the plugins into .meltano"
+	@.venv/bin/meltano --log-level=warning install
+	@touch $@
+
+.venvs/%/installed: .venv/installed requirements/%.txt
+	@echo "Installing requirements/$*.txt into .venvs/$*"
+	@$(UV) venv --quiet --clear --python .venv/bin/python .venvs/$*
+	@$(INSTALL) --python .venvs/$* -r requirements/$*.txt $(EDITABLE)
+	@touch $@
+
+.venvs/toubib-api/installed: EDITABLE := --editable toubib-api
+.venvs/dev/installed: EDITABLE := --editable toubib-api --editable tap-toubib --editable connector
+
+# -- the image ----------------------------------------------------------------------------------------------------------
+
+.PHONY: build-docker
+build-docker:
+	@docker build --tag toubib_connector .

@@ -1,0 +1,1 @@
+"""The commands of the Toubib connector: what surrounds a `meltano run`."""

@@ -1,0 +1,73 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from toubib_connector.destination import Destination
+from toubib_connector.health import check_health
+from toubib_connector.meltano import PROJECT, run_meltano
+from toubib_connector.summary import summarize
+
+JOB = "toubib"
+
+
+@click.group()
+@click.option(
+    "--destination",
+    envvar="DESTINATION_DUCKDB_PATH",
+    type=click.Path(path_type=Path, dir_okay=False, resolve_path=True),
+    default=PROJECT / "data" / "destination.duckdb",
+    help="The DuckDB file.",
+    show_envvar=True,
+)
+@click.pass_context
+def main(context: click.Context, destination: Path) -> None:
+    """Replicate the patients of a Toubib service into a DuckDB file, with their history."""
+    context.obj = Destination(destination)
+
+
+@main.command()
+@click.pass_obj
+def init_db(destination: Destination) -> None:
+    """Make the schemas and the empty tables, where they are missing, and list them."""
+    with destination.lock():
+        with destination.connect(read_only=False):
+            click.echo("Successfully connected to the destination DB.")
+        run_meltano(destination, "--log-level=warning", "invoke", "dbt:init")
+    with destination.connect(read_only=True) as connection:
+        connection.sql("SHOW ALL TABLES").show(max_width=160, max_rows=100)
+
+
+@main.command()
+@click.option(
+    "--api-url",
+    envvar="API_BASEURL",
+    default="http://localhost:8000",
+    help="Base URL of the service.",
+    show_envvar=True,
+)
+@click.option("--auth-token", envvar="TAP_TOUBIB_AUTH_TOKEN", help="Bearer token, if it wants one.", show_envvar=True)
+@click.option("--full-refresh", is_flag=True, help="Read everything again, whatever the state says.")
+@click.pass_obj
+def run(destination: Destination, api_url: str, auth_token: str | None, *, full_refresh: bool) -> None:
+    """Extract, load, transform, test, and say what changed."""
+    started = time.monotonic()
+    check_health(api_url, auth_token)
+    with destination.lock():
+        # the lock is held, so a run that Meltano believes to be under way was killed
+        options = ["--force", *(["--full-refresh"] if full_refresh else [])]
+        run_meltano(destination, "run", *options, JOB)
+        with destination.connect(read_only=True) as connection:
+            click.echo(summarize(connection, time.monotonic() - started))
+
+
+@main.command()
+@click.pass_obj
+def rebuild_history(destination: Destination) -> None:
+    """Build the history again from the log alone."""
+    with destination.lock():
+        run_meltano(destination, "invoke", "dbt:rebuild")
