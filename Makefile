@@ -17,7 +17,15 @@ export RUNNER API_BASEURL DESTINATION_DUCKDB_PATH
 CONNECTOR := bin/toubib-connector
 UV := .venv/bin/uv
 
-.PHONY: help build build-local build-docker init-db run full-refresh rebuild-history demo api sql test lint format clean
+ifeq ($(RUNNER),docker)
+SERVE := docker compose up toubib
+CHANGE := docker compose exec toubib toubib-api change
+else
+SERVE := .venvs/toubib-api/bin/toubib-api serve --database data/toubib.sqlite
+CHANGE := .venvs/toubib-api/bin/toubib-api change --database data/toubib.sqlite
+endif
+
+.PHONY: help build init-db run full-refresh rebuild-history demo api test lint requirements clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' Makefile
@@ -36,14 +44,27 @@ full-refresh: build ## The same, reading every patient again
 rebuild-history: build ## Build the history again from the log
 	@$(CONNECTOR) rebuild-history
 
-demo: build ## Run, change some patients of the bundled API, run again
-	@TOUBIB_RUN="$(CONNECTOR) run" bin/with-api bin/demo
+demo: build ## Run, update and create some patients of the bundled API, run again
+	@bin/with-api bash -c '$(CONNECTOR) run && $(CHANGE) && $(CONNECTOR) run'
 
 api: build ## Serve the bundled API on port 8000 until Ctrl+C
-	@bin/api
+	@$(SERVE)
 
-sql: build ## Open a prompt on the destination, read only
-	@$(CONNECTOR) sql
+test: build-local .venvs/dev/installed ## Run the tests of all packages and those of the whole
+	@.venvs/dev/bin/pytest $(PYTEST_ARGS)
+
+lint: .venvs/dev/installed ## Check style, types and SQL
+	@.venvs/dev/bin/ruff check
+	@.venvs/dev/bin/ruff format --check
+	@.venvs/dev/bin/mypy tap-toubib toubib-api connector tests
+	@.venvs/dev/bin/sqlfluff lint --disable-progress-bar transform/models transform/tests
+
+requirements: .venv/installed ## Compile requirements/*.in; UPGRADE=1 takes newer versions
+	@for file in requirements/*.in; do $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  --no-header --no-annotate $(if $(UPGRADE),--upgrade) $$file --output-file $${file%.in}.txt; done
+
+clean: ## Remove what was installed; the data stay
+	@rm -rf .venv .venvs .meltano .*_cache .hypothesis transform/logs transform/target
 
 # -- the local runner ---------------------------------------------------------------------------------------------------
 

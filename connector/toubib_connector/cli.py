@@ -10,6 +10,7 @@ import click
 from toubib_connector.destination import Destination
 from toubib_connector.health import check_health
 from toubib_connector.meltano import PROJECT, run_meltano
+from toubib_connector.state import is_ahead_of_data
 from toubib_connector.summary import summarize
 
 JOB = "toubib"
@@ -58,9 +59,12 @@ def run(destination: Destination, api_url: str, auth_token: str | None, *, full_
     started = time.monotonic()
     check_health(api_url, auth_token)
     with destination.lock():
+        if not full_refresh and is_ahead_of_data(destination):
+            click.echo(f"{destination.path} lacks what its state says was loaded: it was removed, or replaced by an")
+            click.echo("older copy. Reading every patient again; what the file holds of their history is kept.")
+            full_refresh = True
         # the lock is held, so a run that Meltano believes to be under way was killed
-        options = ["--force", *(["--full-refresh"] if full_refresh else [])]
-        run_meltano(destination, "run", *options, JOB)
+        run_meltano(destination, "run", "--force", *(["--full-refresh"] if full_refresh else []), JOB)
         with destination.connect(read_only=True) as connection:
             click.echo(summarize(connection, time.monotonic() - started))
 

@@ -1,14 +1,18 @@
 {# SQL that not every engine understands stands here and nowhere else. #}
 
-{# A value that holds several columns and is compared null-safely as a whole. #}
-{% macro content(names) %}{{ return(adapter.dispatch('content')(names)) }}{% endmacro %}
+{# A value that holds several columns and is compared null-safely, as a whole. #}
+{% macro content(names) %}
+  {{- return(adapter.dispatch('content')(names)) }}
+{% endmacro %}
 
 {% macro duckdb__content(names) -%}
-  row({% for name in names %}{{ adapter.quote(name) }}{{ ', ' if not loop.last }}{% endfor %})
+  row({{ columns(names) }})
 {%- endmacro %}
 
-{# An instant some microseconds later, or earlier when negative. #}
-{% macro add_microseconds(instant, number) %}{{ return(adapter.dispatch('add_microseconds')(instant, number)) }}{% endmacro %}
+{# An instant some microseconds later, or earlier if negative. #}
+{% macro add_microseconds(instant, number) %}
+  {{- return(adapter.dispatch('add_microseconds')(instant, number)) }}
+{% endmacro %}
 
 {% macro duckdb__add_microseconds(instant, number) -%}
   {{ instant }} + to_microseconds({{ number }})

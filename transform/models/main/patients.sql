@@ -2,9 +2,7 @@
 
 select
   patient_id,
-  {%- for name in attributes() %}
-  {{ adapter.quote(name) }},
-  {%- endfor %}
+  {{ columns(attributes()) }},
   created_at,
   updated_at,
   observed_at

@@ -30,13 +30,14 @@ with observations as (
     max(loaded_at) over (partition by patient_id) as patient_loaded_at
   from {{ ref('stg_patients') }}
   {% if is_incremental() %}
-  where patient_id in (
-    select new.patient_id from {{ ref('stg_patients') }} as new
-    where new.loaded_at > (select coalesce(max(done.loaded_at), timestamp '0001-01-01') from {{ this }} as done)
-  )
+    where patient_id in (
+      select loaded.patient_id from {{ ref('stg_patients') }} as loaded
+      where loaded.loaded_at > (select coalesce(max(built.loaded_at), timestamp '0001-01-01') from {{ this }} as built)
+    )
   {% endif %}
 ),
 
+-- a deletion has no contents
 timed as (
   select
     *,
@@ -45,75 +46,82 @@ timed as (
       when updated_at is null or updated_at <= deleted_before then observed_at
       else updated_at
     end as source_time,
-    case when deleted_at is null then {{ content(attributes() + ['created_at']) }} end as content
+    case when deleted_at is null then {{ content(attributes() + ['created_at']) }} end as contents
   from observations
 ),
 
 compared as (
   select
     *,
-    case when content is distinct from lag(content) over in_order then 1 end as start_mark,
+    lag(contents) over in_order as previous_contents,
     lag(source_time) over in_order as previous_source_time
   from timed
-  window in_order as (partition by patient_id order by source_time, observed_at, content)
+  window in_order as (partition by patient_id order by source_time, observed_at, contents)
 ),
 
-runs as (
+marked as (
   select
     *,
-    count(start_mark) over in_order as position
+    case when (contents is distinct from previous_contents) then 1 end as start_mark
   from compared
-  window in_order as (
-    partition by patient_id order by source_time, observed_at, content
-    rows between unbounded preceding and current row
-  )
 ),
 
-seen as (
+numbered as (
   select
     *,
-    max(updated_at) over (partition by patient_id, position) as latest_updated_at,
-    case when source_time = previous_source_time then observed_at else source_time end as wanted_from
-  from runs
+    count(start_mark) over (
+      partition by patient_id
+      order by source_time, observed_at, contents
+      rows between unbounded preceding and current row
+    ) as run_number
+  from marked
 ),
 
--- each run by its first observation; a deletion is a run without content
+updated as (
+  select
+    *,
+    max(updated_at) over (partition by patient_id, run_number) as latest_updated_at
+  from numbered
+),
+
+-- each run by its first observation, and when it would begin if that contradicted nothing
 starts as (
-  select * from seen where start_mark is not null
-),
-
-intervals as (
   select
     *,
-    -- the latest start that was wanted so far, and a microsecond for each run since
-    {{ add_microseconds('wanted_from', '-position') }} as shifted_from
+    case when source_time = previous_source_time then observed_at else source_time end as wanted_from
+  from updated
+  where start_mark = 1
+),
+
+shifted as (
+  select
+    *,
+    {{ add_microseconds('wanted_from', '-run_number') }} as shifted_from
   from starts
 ),
 
-ordered as (
+-- the latest begin wanted so far, and a microsecond for each run since
+dated as (
   select
     *,
-    {{ add_microseconds(
-      'max(shifted_from) over (partition by patient_id order by position)', 'position'
-    ) }} as valid_from
-  from intervals
+    {{ add_microseconds('max(shifted_from) over (partition by patient_id order by run_number)', 'run_number') }}
+      as valid_from
+  from shifted
 ),
 
 closed as (
   select
     *,
-    lead(valid_from) over (partition by patient_id order by position) as valid_to,
-    lead(deleted_at) over (partition by patient_id order by position) as next_deleted_at,
-    row_number() over (partition by patient_id, deleted_at is null order by position) as version_number
-  from ordered
+    lead(valid_from) over (partition by patient_id order by run_number) as valid_to,
+    lead(deleted_at) over (partition by patient_id order by run_number) as next_deleted_at,
+    row_number() over (partition by patient_id, deleted_at is null order by run_number) as version_number
+  from dated
 )
 
 select
   patient_id || '-' || version_number as patient_version_id,
   patient_id,
-  {%- for name in attributes() %}
-  {{ adapter.quote(name) }},
-  {%- endfor %}
+  {{ columns(attributes()) }},
   version_number,
   valid_from,
   valid_to,

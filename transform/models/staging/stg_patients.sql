@@ -4,13 +4,7 @@ with log as (
 
 select
   id as patient_id,
-  {%- for name in attributes() %}
-  {% if name in var('date_columns') -%}
-  cast({{ adapter.quote(name) }} as date) as {{ adapter.quote(name) }},
-  {%- else -%}
-  {{ adapter.quote(name) }},
-  {%- endif %}
-  {%- endfor %}
+  {{ typed_columns(attributes()) }},
   created_at,
   updated_at,
   cast(_sdc_deleted_at as timestamp) as deleted_at,
