@@ -1,0 +1,175 @@
+"""The main story: a first run, changes through the API, a second run, and a third one with nothing to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from conftest import Destination, stand_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from conftest import Api
+
+PATIENTS = 1_234
+HOSTILE = [
+    "O'Brien-Łukasiewicz",
+    'say "hello"',
+    "two\nlines",
+    "carriage\r\nreturn",
+    "comma, semicolon; tab\t and | pipe",
+    "emoji 😀 and 👩‍⚕️",
+    "田中 Ω é ñ",
+    "back\\slash",
+    "NULL",
+    " spaces ",
+    "'; drop table patients; --",
+    "\u2028 line separator",
+]
+
+
+@dataclass(frozen=True)
+class Story:
+    """What is left after each run: a copy of the destination, what was printed, and what the API showed."""
+
+    source: list[dict[int, dict[str, Any]]]
+    printed: list[str]
+    after: list[Destination]
+    updated: set[int]
+    created: set[int]
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+    folder = tmp_path_factory.mktemp("story")
+    destination = Destination(folder / "destination.duckdb")
+    result = Story([], [], [], {7, 500, PATIENTS}, set())
+    with stand_in(folder / "toubib.sqlite", PATIENTS) as api:
+        for patient_id, name in enumerate(HOSTILE, start=100):
+            api.update(patient_id, first_name=name)
+
+        def run() -> None:
+            outcome = destination.make("run", api_url=api.url)
+            assert outcome.returncode == 0, outcome.stdout
+            result.source.append(api.patients())
+            result.printed.append(outcome.stdout)
+            result.after.append(destination.copy(folder / f"after_{len(result.after)}.duckdb"))
+
+        assert destination.make("init-db").returncode == 0
+        run()
+        change_through_the_api(api, result)
+        run()
+        run()
+    yield result
+
+
+def change_through_the_api(api: Api, story: Story) -> None:
+    for patient_id in story.updated:
+        api.update(patient_id, last_name=f"Née-{patient_id}")
+    for number in range(2):
+        patient = api.create(
+            email=f"new{number}@example.org", first_name="Zoë", last_name="Ny", date_of_birth="2001-02-03", total_visits=0
+        )
+        story.created.add(patient["id"])
+
+
+def as_loaded(patient: dict[str, Any]) -> dict[str, Any]:
+    """Return a patient of the API with the types that the destination has."""
+    instants = {name: datetime.fromisoformat(patient[name]).astimezone(UTC) for name in ("created_at", "updated_at")}
+    return (
+        {name: value for name, value in patient.items() if name != "id"}
+        | {"patient_id": patient["id"], "date_of_birth": date.fromisoformat(patient["date_of_birth"])}
+        | {name: instant.replace(tzinfo=None) for name, instant in instants.items()}
+    )
+
+
+@pytest.mark.parametrize("run", [0, 1, 2])
+def test_every_patient_is_there_with_identical_values(story: Story, run: int) -> None:
+    loaded = {row["patient_id"]: row for row in story.after[run].rows("main.patients")}
+    for row in loaded.values():
+        del row["observed_at"]
+    assert loaded == {patient_id: as_loaded(patient) for patient_id, patient in story.source[run].items()}
+
+
+def test_the_columns_have_the_types_of_the_source(story: Story) -> None:
+    types = story.after[0].columns("main.patients")
+    assert types == {
+        "patient_id": "BIGINT",
+        "email": "VARCHAR",
+        "first_name": "VARCHAR",
+        "last_name": "VARCHAR",
+        "date_of_birth": "DATE",
+        "total_visits": "BIGINT",
+        "created_at": "TIMESTAMP",
+        "updated_at": "TIMESTAMP",
+        "observed_at": "TIMESTAMP",
+    }
+    assert story.after[0].columns("raw.patients")["id"] == "BIGINT"
+
+
+def test_the_first_run_gives_every_patient_one_current_version(story: Story) -> None:
+    [counts] = story.after[0].query("""
+        select count(*), count(distinct patient_id), bool_and(is_current), bool_and(valid_from = updated_at)
+        from main.patients_history
+    """)
+    assert counts == (PATIENTS, PATIENTS, True, True)
+    assert story.after[0].query("select count(*) from raw.patients") == [(PATIENTS,)]
+
+
+def test_an_update_makes_a_second_version_that_adjoins_the_first(story: Story) -> None:
+    versions = story.after[1].query("""
+        select one.patient_id, one.valid_to = two.valid_from, one.is_current, two.is_current, one.ended_by,
+          two.valid_from = two.updated_at, two.last_name
+        from main.patients_history as one
+        join main.patients_history as two on one.patient_id = two.patient_id and two.version_number = 2
+        where one.version_number = 1
+        order by all
+    """)
+    assert versions == [
+        (patient_id, True, False, True, "change", True, f"Née-{patient_id}") for patient_id in sorted(story.updated)
+    ]
+
+
+def test_a_new_patient_has_one_version(story: Story) -> None:
+    new = story.after[1].query(f"""
+        select patient_id, version_number from main.patients_history where patient_id > {PATIENTS} order by all
+    """)
+    assert new == [(patient_id, 1) for patient_id in sorted(story.created)]
+
+
+def test_nobody_else_has_changed(story: Story) -> None:
+    touched = ", ".join(map(str, story.updated | story.created))
+    query = f"select * from main.patients_history where patient_id not in ({touched}) order by all"
+    assert story.after[1].query(query) == story.after[0].query(query)
+
+
+def test_a_periodic_run_asks_for_as_many_pages_as_changed(story: Story) -> None:
+    runs = story.after[2].query("select kind, requests from main.syncs order by started_at")
+    assert runs == [("first_load", 1 + 13 + 1), ("changes", 1), ("changes", 1)]
+
+
+def test_a_run_without_change_adds_no_version(story: Story) -> None:
+    query = "select * exclude (loaded_at) from main.patients_history order by all"
+    assert story.after[2].query(query) == story.after[1].query(query)
+
+
+def test_a_run_begins_with_the_health_and_ends_with_a_summary(story: Story) -> None:
+    summaries = [printed.splitlines()[-1].split("; ")[0] for printed in story.printed]
+    assert summaries == [
+        f"{PATIENTS} new, 0 changed, 0 deleted, 0 rejected",
+        "2 new, 3 changed, 0 deleted, 0 rejected",
+        "0 new, 0 changed, 0 deleted, 0 rejected",
+    ]
+    for printed in story.printed:
+        question, answer, *_ = printed.splitlines()
+        assert question.startswith("GET http://127.0.0.1:")
+        assert question.endswith("/health:")
+        assert answer == '"OK"'
+
+
+def test_no_value_of_a_patient_is_printed(story: Story) -> None:
+    names = {patient[name] for patient in story.source[1].values() for name in ("email", "last_name")}
+    assert not [name for name in names if len(name) > 5 and any(name in printed for printed in story.printed)]

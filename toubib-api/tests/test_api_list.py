@@ -1,0 +1,82 @@
+import re
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from toubib_api import CURRENT
+
+Call = Callable[..., tuple[int, Any]]
+
+
+def test_health(serve: Callable[..., Call]) -> None:
+    assert serve()("GET", "/health") == (200, "OK")
+
+
+def test_page(serve: Callable[..., Call]) -> None:
+    status, answer = serve()("GET", "/v1/patients", offset=40)
+    assert status == 200
+    assert answer["meta"] == {"offset": 40, "total_items": 42, "total_pages": 5, "page_number": 5}
+    assert [list(patient) for patient in answer["data"]] == [
+        ["id", *(column.name for column in CURRENT.columns)],
+        ["id", *(column.name for column in CURRENT.columns)],
+    ]
+
+
+def test_no_patient(serve: Callable[..., Call]) -> None:
+    assert serve(patients=0)("GET", "/v1/patients") == (
+        200,
+        {"data": [], "meta": {"offset": 0, "total_items": 0, "total_pages": 0, "page_number": 1}},
+    )
+
+
+def test_by_default_the_first_ten_by_last_name(serve: Callable[..., Call]) -> None:
+    call = serve()
+    _, page = call("GET", "/v1/patients")
+    _, everyone = call("GET", "/v1/patients", limit=100)
+    names = [patient["last_name"] for patient in everyone["data"]]
+    assert names == sorted(names)
+    assert [patient["last_name"] for patient in page["data"]] == names[:10]
+
+
+def test_sorted_by_every_field_in_both_directions(serve: Callable[..., Call]) -> None:
+    call = serve()
+    for field in CURRENT.sortable:
+        for direction in ("asc", "desc"):
+            _, page = call("GET", "/v1/patients", sort_field=field, sort_dir=direction, limit=100)
+            values = [patient[field] for patient in page["data"]]
+            assert values == sorted(values, reverse=direction == "desc"), (field, direction)
+
+
+def test_pages_sorted_by_id_hold_everyone_once(serve: Callable[..., Call]) -> None:
+    call = serve()
+    pages = [call("GET", "/v1/patients", sort_field="id", offset=offset)[1]["data"] for offset in range(0, 50, 10)]
+    assert [patient["id"] for page in pages for patient in page] == list(range(1, 43))
+
+
+def test_timestamps_are_utc_to_the_microsecond(serve: Callable[..., Call]) -> None:
+    _, page = serve()("GET", "/v1/patients", limit=100)
+    for patient in page["data"]:
+        for name in ("created_at", "updated_at"):
+            assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z", patient[name])
+            assert datetime.fromisoformat(patient[name]).utcoffset() == timedelta(0)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"limit": 101},
+        {"limit": 0},
+        {"limit": "ten"},
+        {"offset": -1},
+        {"offset": 10**30},
+        {"sort_field": "total_visits"},
+        {"sort_dir": "up"},
+    ],
+    ids=str,
+)
+def test_bad_parameter(serve: Callable[..., Call], parameters: dict[str, Any]) -> None:
+    status, answer = serve()("GET", "/v1/patients", **parameters)
+    assert status == 422
+    assert answer["detail"]

@@ -1,0 +1,59 @@
+"""Life in the clinic: random changes to the patients of a file, beside a server that may be running on it."""
+
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+from sqlalchemy import delete, insert, select, update
+
+from toubib_api.database import patients_table, transaction
+from toubib_api.people import last_name, people
+from toubib_api.release import CURRENT
+
+
+class Changes(NamedTuple):
+    """The ids of the patients that changed."""
+
+    updated: list[int]
+    created: list[int]
+    removed: list[int]
+
+
+def change(database: Path, updates: int = 3, creations: int = 2, removals: int = 0, seed: int | None = None) -> Changes:
+    """Update, create and remove random patients, all in one transaction.
+
+    Args:
+        database: The file.
+        updates: How many patients get another last name and one more visit.
+        creations: How many patients appear.
+        removals: How many patients vanish. No patient is both updated and removed.
+        seed: Equal seeds make equal changes to equal files.
+    """
+    random = Random(seed)  # noqa: S311 (made-up people, no secret)
+    table = patients_table(CURRENT)
+    with transaction(database) as connection:
+        # Nobody else writes between what is read here and what is written.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        ids = list(connection.scalars(select(table.c.id).order_by(table.c.id)))
+        chosen = random.sample(ids, min(updates + removals, len(ids)))
+        updated, removed = sorted(chosen[:updates]), sorted(chosen[updates:])
+        now = datetime.now(UTC)
+        for patient_id in updated:
+            connection.execute(
+                update(table)
+                .where(table.c.id == patient_id)
+                .values(last_name=last_name(random), total_visits=table.c.total_visits + 1, updated_at=now)
+            )
+        # An email's number is never above its patient's id, so the numbers above every id are free.
+        newcomers = people(random, first_number=max(ids, default=0) + 1)
+        created = [
+            connection.execute(
+                insert(table).values(newcomer | {"created_at": now, "updated_at": now}).returning(table.c.id)
+            ).scalar_one()
+            for newcomer in islice(newcomers, creations)
+        ]
+        for patient_id in removed:
+            connection.execute(delete(table).where(table.c.id == patient_id))
+    return Changes(updated, created, removed)

@@ -1,0 +1,106 @@
+"""The command line."""
+
+import logging
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import click
+import structlog
+import uvicorn
+from sqlalchemy.exc import DBAPIError
+
+from toubib_api.app import create_app
+from toubib_api.change import change
+from toubib_api.database import prepare
+from toubib_api.release import RELEASES
+
+_DATABASE = "toubib.sqlite"
+_SECONDS_TO_STOP = 3
+
+
+@contextmanager
+def _readable_errors(database: Path) -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        raise click.ClickException(f"Cannot use the database {database}: {error.orig}") from error
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise click.ClickException(f"Cannot listen on {host}:{port}: {error.strerror}") from error
+
+
+@click.group()
+def main() -> None:
+    """A stand-in for the Toubib API, with made-up patients."""
+    # fastapi-sqla logs a failed request with what its variables held; uvicorn logs it without.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+
+
+@main.command(context_settings={"show_default": True})
+@click.option("--host", default="127.0.0.1", envvar="TOUBIB_HOST", show_envvar=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    envvar="TOUBIB_PORT",
+    show_envvar=True,
+    help="Port to listen on; 0 takes a free one.",
+)
+@click.option(
+    "--database",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=_DATABASE,
+    envvar="TOUBIB_DATABASE",
+    show_envvar=True,
+    help="SQLite file, created if there is none.",
+)
+@click.option(
+    "--patients",
+    type=click.IntRange(min=0),
+    default=1000,
+    envvar="TOUBIB_PATIENTS",
+    show_envvar=True,
+    help="Patients to make up, if the file holds none.",
+)
+@click.option("--seed", type=int, default=0, help="Equal seeds make up equal patients.")
+@click.option("--release", type=click.Choice(list(RELEASES)), default="current", help="Release of the service to be.")
+@click.option("--access-log", is_flag=True, help="Log every request.")
+def serve(  # noqa: PLR0913 (one argument an option)
+    *, host: str, port: int, database: Path, patients: int, seed: int, release: str, access_log: bool
+) -> None:
+    """Serve the patients of a database file."""
+    with _listen(host, port) as listener, _readable_errors(database):
+        held = prepare(database, RELEASES[release], patients, seed)
+        app = create_app(database, RELEASES[release])
+        config = uvicorn.Config(app, access_log=access_log, timeout_graceful_shutdown=_SECONDS_TO_STOP)
+        shown_host = f"[{host}]" if ":" in host else host
+        click.echo(f"Serving {held} patients on http://{shown_host}:{listener.getsockname()[1]} (Ctrl+C stops)")
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run([listener])
+
+
+@main.command("change", context_settings={"show_default": True})
+@click.option(
+    "--database",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default=_DATABASE,
+    envvar="TOUBIB_DATABASE",
+    show_envvar=True,
+    help="SQLite file; a server may be running on it.",
+)
+@click.option("--update", type=click.IntRange(min=0), default=3, help="Patients to update.")
+@click.option("--create", type=click.IntRange(min=0), default=2, help="Patients to create.")
+@click.option("--remove", type=click.IntRange(min=0), default=0, help="Patients to remove.")
+@click.option("--seed", type=int, help="Equal seeds make equal changes to equal files.")
+def change_command(*, database: Path, update: int, create: int, remove: int, seed: int | None) -> None:
+    """Update, create and remove random patients."""
+    with _readable_errors(database):
+        changes = change(database, update, create, remove, seed)
+    for done, ids in changes._asdict().items():
+        click.echo(" ".join([f"{done} {len(ids)}:", *map(str, ids)]))
