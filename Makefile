@@ -56,7 +56,9 @@ test: build-local .venvs/dev/installed ## Run the tests of all packages and thos
 lint: .venvs/dev/installed ## Check style, types and SQL
 	@.venvs/dev/bin/ruff check
 	@.venvs/dev/bin/ruff format --check
-	@.venvs/dev/bin/mypy tap-toubib toubib-api connector tests
+	@.venvs/dev/bin/mypy tap-toubib
+	@.venvs/dev/bin/mypy toubib-api connector
+	@.venvs/dev/bin/mypy tests
 	@.venvs/dev/bin/sqlfluff lint --disable-progress-bar transform/models transform/tests
 
 requirements: .venv/installed ## Compile requirements/*.in; UPGRADE=1 takes newer versions
@@ -103,4 +105,5 @@ build-local: .venv/installed .meltano/installed .venvs/toubib-api/installed
 
 .PHONY: build-docker
 build-docker:
-	@docker build --tag toubib_connector .
+	@echo "Building the image toubib_connector"
+	@docker build --quiet --tag toubib_connector . >/dev/null

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conftest import stand_in
+from support import stand_in
+
 from toubib_api.release import CURRENT, SEX_AT_BIRTH, Column, Release
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Destination
+    from support import Destination
 
 BEFORE = Release(tuple(c for c in CURRENT.columns if c.name != "total_visits"), CURRENT.sortable)
 AFTER = Release((*BEFORE.columns, Column("insurance", str), Column("consented", bool)), CURRENT.sortable)

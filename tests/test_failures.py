@@ -8,8 +8,8 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import Destination, serve, stand_in
 from fastapi import FastAPI, Response
+from support import Destination, serve, stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,8 +59,9 @@ def said(destination: Destination, api_url: str) -> str:
     assert outcome.returncode != 0
     assert "Traceback" not in outcome.stdout
     assert "a secret" not in outcome.stdout
-    [line] = [line for line in outcome.stdout.splitlines() if line.startswith("Error: ")]
-    return line
+    lines = [line for line in outcome.stdout.splitlines() if line.startswith("Error: ")]
+    assert len(lines) == 1
+    return lines[0]
 
 
 def test_an_api_that_is_down(loaded: Destination) -> None:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import duckdb
 import pytest
-from conftest import PROJECT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import PROJECT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 from contextlib import contextmanager
 from dataclasses import dataclass
+from shutil import rmtree
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +14,9 @@ import duckdb
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+RESERVED = {"main", "raw", "staging", "system", "temp"}
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,13 @@ class Destination:
         """Make the folders and keep other runs from writing; the lock ends with the process, however it ends.
 
         Raises:
-            click.ClickException: The folder is not writable, or another run holds the lock.
+            click.ClickException: The folder is not writable, the file is no DuckDB file, or another run holds the lock.
         """
+        if self.path.stem in RESERVED:
+            raise click.ClickException(
+                f"{self.path.name} will not do: DuckDB calls the database {self.path.stem} after it, and that is the "
+                "name of a schema. Set DESTINATION_DUCKDB_PATH to a file of another name."
+            )
         try:
             self.work_folder.mkdir(parents=True, exist_ok=True)
             file = (self.work_folder / "lock").open("w")
@@ -69,4 +78,9 @@ class Destination:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise click.ClickException(f"Another run is writing to {self.path}; this one leaves.") from error
+            # they are of one run: the next begins its own
+            rmtree(self.work_folder / "logs", ignore_errors=True)
+            if self.path.exists():
+                with self.connect(read_only=True):
+                    pass
             yield

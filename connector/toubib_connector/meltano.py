@@ -47,15 +47,27 @@ def run_meltano(destination: Destination, *arguments: str) -> None:
         raise click.ClickException(reason)
 
 
+def _system_folder(destination: Destination) -> Path:
+    """Make Meltano's own folder for a destination: the plugins are shared, configurations and catalogs are not."""
+    folder = destination.work_folder / "meltano"
+    folder.mkdir(exist_ok=True)
+    for plugins in ("extractors", "loaders", "utilities"):
+        link = folder / plugins
+        link.unlink(missing_ok=True)
+        link.symlink_to(PROJECT / ".meltano" / plugins)
+    return folder
+
+
 def _environment(destination: Destination) -> dict[str, str]:
     environment = os.environ | {
         "TARGET_DUCKDB_FILEPATH": str(destination.path),
         "DBT_DUCKDB_PATH": str(destination.path),
+        "MELTANO_SYS_DIR_ROOT": str(_system_folder(destination)),
         "MELTANO_DATABASE_URI": f"sqlite:///{destination.system_database}",
         "TARGET_DUCKDB_TEMP_DIR": str(destination.work_folder),
         "DBT_TARGET_PATH": str(destination.work_folder / "dbt"),
         "DBT_LOG_PATH": str(destination.work_folder / "logs"),
-        "XDG_STATE_HOME": str(destination.work_folder),
+        "XDG_STATE_HOME": str(destination.work_folder / "logs"),
     }
     # in meltano.yml this one names the state of a destination in a system database that several share
     environment.pop("DESTINATION_DUCKDB_PATH", None)

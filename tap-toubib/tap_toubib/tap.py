@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from datetime import datetime
 from functools import cached_property
 from importlib.metadata import version
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from singer_sdk import Tap
 from singer_sdk import typing as th
 from singer_sdk.contrib.msgspec import MsgSpecWriter
+from singer_sdk.exceptions import ConfigurationError
 from singer_sdk.helpers.capabilities import PluginCapabilities, TapCapabilities
 
 from tap_toubib.client import ToubibClient
@@ -105,13 +108,23 @@ class TapToubib(Tap):
         """What the API offers, as its OpenAPI document says."""
         return negotiate(self.client.get_openapi())
 
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take the state over as it is: a run that fails then passes it on unchanged."""
+        if "bookmarks" in state:
+            self.state["bookmarks"] = deepcopy(state["bookmarks"])
+
     def discover_streams(self) -> Sequence[Stream]:
-        """Return the streams; patients come first, since the others report on them.
+        """Return the streams; the SDK reads patients first, by name, and the others report on them.
 
         Raises:
+            ConfigurationError: The start date is none.
             FatalAPIError: The API refused to show its OpenAPI document.
             RetriableAPIError: The API did not answer, however often it was asked.
         """
+        try:
+            datetime.fromisoformat(self.config.get("start_date", "1970-01-01"))
+        except ValueError as error:
+            raise ConfigurationError("start_date is no ISO 8601 date or date-time, such as 2024-01-31") from error
         rejected = RejectedRecordsStream(self)
         patients = PatientsStream(self, client=self.client, api=self.api, rejected=rejected)
         return [patients, rejected, SyncsStream(self, patients=patients)]

@@ -16,7 +16,8 @@
   materialized='incremental',
   incremental_strategy='delete+insert',
   unique_key='patient_id',
-  on_schema_change='append_new_columns'
+  on_schema_change='append_new_columns',
+  post_hook='{{ move_loaded_until() }}'
 ) }}
 
 with observations as (
@@ -26,13 +27,12 @@ with observations as (
       partition by patient_id
       order by observed_at, deleted_at nulls first
       rows between unbounded preceding and 1 preceding
-    ) as deleted_before,
-    max(loaded_at) over (partition by patient_id) as patient_loaded_at
+    ) as deleted_before
   from {{ ref('stg_patients') }}
   {% if is_incremental() %}
     where patient_id in (
       select loaded.patient_id from {{ ref('stg_patients') }} as loaded
-      where loaded.loaded_at > (select coalesce(max(built.loaded_at), timestamp '0001-01-01') from {{ this }} as built)
+      where loaded.loaded_at > (select built.loaded_until from staging.history_loaded_until as built)
     )
   {% endif %}
 ),
@@ -129,7 +129,6 @@ select
   case when next_deleted_at is not null then 'deletion' when valid_to is not null then 'change' end as ended_by,
   observed_at,
   created_at,
-  latest_updated_at as updated_at,
-  patient_loaded_at as loaded_at
+  latest_updated_at as updated_at
 from closed
 where deleted_at is null

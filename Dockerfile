@@ -1,0 +1,46 @@
+FROM python:3.11-slim-bookworm AS build
+WORKDIR /project
+ENV PATH=/project/.venv/bin:$PATH UV_COMPILE_BYTECODE=1 UV_NO_CACHE=1
+
+COPY requirements/meltano.txt requirements/
+RUN python -m venv --without-pip .venv \
+ && pip --python .venv install --no-cache-dir --require-hashes --requirement requirements/meltano.txt
+
+COPY requirements/build.txt requirements/dbt.txt requirements/tap-toubib.txt requirements/target-duckdb.txt \
+  requirements/
+COPY connector/pyproject.toml connector/
+COPY connector/toubib_connector/__init__.py connector/toubib_connector/
+COPY tap-toubib/pyproject.toml tap-toubib/README.md tap-toubib/
+COPY tap-toubib/tap_toubib/__init__.py tap-toubib/tap_toubib/
+COPY meltano.yml ./
+# what a run writes leads out of the image; libraries that several plugins bring are stored once
+RUN mkdir /data && ln -s /data data \
+ && uv pip install --no-deps --build-constraints requirements/build.txt --editable connector \
+ && meltano --log-level=warning install \
+ && rm -r .meltano/run .venv/bin/uv .venv/bin/uvx && ln -s /tmp .meltano/run \
+ && hardlink --quiet --content --include '[.]so' .
+
+
+FROM python:3.11-slim-bookworm
+LABEL org.opencontainers.image.title="Toubib connector" \
+      org.opencontainers.image.description="Replicates patients of a Toubib service into DuckDB, with their history" \
+      org.opencontainers.image.licenses="MIT"
+WORKDIR /project
+ENV PATH=/project/.venv/bin:$PATH HOME=/tmp DBT_TARGET_PATH=/tmp/dbt DBT_LOG_PATH=/tmp/dbt MELTANO_AUTO_INSTALL=false
+
+# uid 1000 is the first user of most Linux machines: a folder of theirs is writable. The base image comes without the
+# bytecode of the standard library, which every process of a run would compile again
+RUN install --directory --owner=1000 --group=1000 /data \
+ && python -m compileall -q -x '/(tests?|site-packages)/' /usr/local/lib/python3.11
+VOLUME /data
+
+COPY --from=build /project ./
+COPY connector connector
+COPY tap-toubib tap-toubib
+COPY transform transform
+# whatever umask the sources were checked out with
+RUN chmod -R a+rX connector meltano.yml tap-toubib transform && python -m compileall -q connector tap-toubib
+
+USER 1000:1000
+ENTRYPOINT ["toubib-connector"]
+CMD ["run"]

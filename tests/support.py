@@ -1,0 +1,127 @@
+"""What the end-to-end tests share: the stand-in API over HTTP, and the commands as a user types them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import httpx
+import uvicorn
+
+from toubib_api.app import create_app
+from toubib_api.database import prepare
+from toubib_api.release import CURRENT, Release
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PROJECT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Api:
+    """A running stand-in.
+
+    Attributes:
+        url: Its base URL.
+        database: Its SQLite file.
+    """
+
+    url: str
+    database: Path
+
+    def create(self, **columns: Any) -> dict[str, Any]:
+        answer = httpx.post(f"{self.url}/v1/patients", json=columns).raise_for_status()
+        return dict(answer.json()["data"])
+
+    def update(self, patient_id: int, **columns: Any) -> dict[str, Any]:
+        answer = httpx.patch(f"{self.url}/v1/patients/{patient_id}", json=columns).raise_for_status()
+        return dict(answer.json()["data"])
+
+    def patients(self) -> dict[int, dict[str, Any]]:
+        """Return every patient by id, as the API tells it."""
+        found: dict[int, dict[str, Any]] = {}
+        while True:
+            params: dict[str, str | int] = {"sort_field": "id", "limit": 100, "offset": len(found)}
+            page = httpx.get(f"{self.url}/v1/patients", params=params).raise_for_status().json()
+            found |= {patient["id"]: patient for patient in page["data"]}
+            if len(found) >= page["meta"]["total_items"]:
+                return found
+
+
+@contextmanager
+def serve(app: Any) -> Iterator[str]:
+    """Serve an ASGI application on a free port and yield its URL."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", lifespan="on"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive(), "the server did not start"
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@contextmanager
+def stand_in(database: Path, patients: int = 0, release: Release = CURRENT) -> Iterator[Api]:
+    """Serve the stand-in on a database file."""
+    prepare(database, release, patients)
+    with serve(create_app(database, release)) as url:
+        yield Api(url, database)
+
+
+@dataclass(frozen=True)
+class Destination:
+    """A destination and the commands on it.
+
+    Attributes:
+        path: The DuckDB file.
+    """
+
+    path: Path
+
+    def make(self, target: str, *variables: str, api_url: str = "") -> subprocess.CompletedProcess[str]:
+        """Type `make` as a user does; both streams of what it prints are in `stdout`."""
+        settings = ["RUNNER=local", f"API_BASEURL={api_url}", f"DESTINATION_DUCKDB_PATH={self.path}", *variables]
+        return run("make", target, *settings)
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        with duckdb.connect(str(self.path), read_only=True) as connection:
+            return connection.sql(sql).fetchall()
+
+    def rows(self, table: str) -> list[dict[str, Any]]:
+        with duckdb.connect(str(self.path), read_only=True) as connection:
+            relation = connection.sql(f"select * from {table} order by all")
+            return [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
+
+    def columns(self, table: str) -> dict[str, str]:
+        """Return the type of each column."""
+        with duckdb.connect(str(self.path), read_only=True) as connection:
+            relation = connection.sql(f"from {table}")
+            return dict(zip(relation.columns, map(str, relation.types), strict=True))
+
+    def copy(self, path: Path) -> Destination:
+        shutil.copy(self.path, path)
+        return Destination(path)
+
+
+def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in the project's folder."""
+    return subprocess.run(
+        command,
+        check=False,
+        cwd=PROJECT,
+        env=os.environ | environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )

@@ -1,0 +1,130 @@
+"""The rules of the history, each on a log of its own; all logs are one file and one build."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import duckdb
+import pytest
+from support import Destination
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Case:
+    """A log and the versions that it stands for; instants are minutes of one hour.
+
+    Attributes:
+        log: First name (None in a tombstone), `updated_at` or the instant of the deletion, when it was observed.
+        versions: First name, `valid_from`, `valid_to`, `ended_by`; microseconds are fractions of a minute.
+    """
+
+    log: list[tuple[str | None, int | None, int]]
+    versions: list[tuple[str, str, str | None, str | None]]
+
+
+US = "00.000001"
+CASES = {
+    "a patient seen once": Case([("A", 1, 10)], [("A", "01:00", None, None)]),
+    "the same content again": Case([("A", 1, 10), ("A", 1, 20)], [("A", "01:00", None, None)]),
+    "touched without a change": Case([("A", 1, 10), ("A", 5, 20)], [("A", "01:00", None, None)]),
+    "changed": Case([("A", 1, 10), ("B", 5, 20)], [("A", "01:00", "05:00", "change"), ("B", "05:00", None, None)]),
+    "changed there and back": Case(
+        [("A", 1, 10), ("B", 5, 20), ("A", 7, 30)],
+        [("A", "01:00", "05:00", "change"), ("B", "05:00", "07:00", "change"), ("A", "07:00", None, None)],
+    ),
+    "several changes seen at once, newest first": Case(
+        [("C", 7, 30), ("B", 5, 30), ("A", 1, 30)],
+        [("A", "01:00", "05:00", "change"), ("B", "05:00", "07:00", "change"), ("C", "07:00", None, None)],
+    ),
+    "a change that arrives late": Case(
+        [("A", 1, 10), ("C", 7, 20), ("B", 5, 30)],
+        [("A", "01:00", "05:00", "change"), ("B", "05:00", "07:00", "change"), ("C", "07:00", None, None)],
+    ),
+    "changed under the same updated_at": Case(
+        [("A", 1, 10), ("B", 1, 20)], [("A", "01:00", "20:00", "change"), ("B", "20:00", None, None)]
+    ),
+    "without updated_at": Case(
+        [("A", None, 10), ("B", None, 20)], [("A", "10:00", "20:00", "change"), ("B", "20:00", None, None)]
+    ),
+    "updated_at from the second version on": Case(
+        [("A", None, 10), ("B", 15, 20)], [("A", "10:00", "15:00", "change"), ("B", "15:00", None, None)]
+    ),
+    "changed without updated_at, then with one from before": Case(
+        [("A", 1, 10), ("B", 1, 20), ("C", 15, 30)],
+        [("A", "01:00", "20:00", "change"), ("B", "20:00", f"20:{US}", "change"), ("C", f"20:{US}", None, None)],
+    ),
+    "deleted": Case([("A", 1, 10), (None, 20, 20)], [("A", "01:00", "20:00", "deletion")]),
+    "deleted twice": Case([("A", 1, 10), (None, 20, 20), (None, 30, 30)], [("A", "01:00", "20:00", "deletion")]),
+    "deleted before it was ever seen": Case([(None, 5, 5), ("A", 7, 10)], [("A", "07:00", None, None)]),
+    "back after a deletion, changed": Case(
+        [("A", 1, 10), (None, 20, 20), ("B", 25, 30)],
+        [("A", "01:00", "20:00", "deletion"), ("B", "25:00", None, None)],
+    ),
+    "back after a deletion, as it was": Case(
+        [("A", 1, 10), (None, 20, 20), ("A", 1, 30), ("A", 1, 40)],
+        [("A", "01:00", "20:00", "deletion"), ("A", "30:00", None, None)],
+    ),
+}
+
+
+def minute(number: int | None) -> str:
+    return "null" if number is None else f"timestamp '2024-01-01 00:{number:02}:00'"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Destination:
+    """A destination whose history was built in two steps: from half of the log, then from the rest."""
+    destination = Destination(tmp_path_factory.mktemp("history") / "destination.duckdb")
+    assert destination.make("init-db").returncode == 0
+    for half in (0, 1):
+        append(destination.path, half)
+        assert destination.make("init-db").returncode == 0
+    return destination
+
+
+def append(path: Path, half: int) -> None:
+    """Append the observations of the cases, every second one to each half."""
+    rows = [
+        f"({patient}, {'null' if name is None else repr(name)}, {minute(None if name is None else at)}, "
+        f"{minute(observed)}, {minute(40 + half)}, {'null' if name else minute(at) + '::varchar'})"
+        for patient, case in enumerate(CASES.values())
+        for name, at, observed in case.log[half::2]
+    ]
+    columns = "id, first_name, updated_at, _sdc_extracted_at, _sdc_batched_at, _sdc_deleted_at"
+    with duckdb.connect(str(path)) as connection:
+        connection.execute(f"insert into raw.patients ({columns}) values {', '.join(rows)}")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_versions(built: Destination, name: str) -> None:
+    versions = built.query(f"""
+        select first_name, strftime(valid_from, '%M:%S.%f'), strftime(valid_to, '%M:%S.%f'), ended_by
+        from main.patients_history
+        where patient_id = {list(CASES).index(name)}
+        order by version_number
+    """)
+    assert versions == [
+        (first_name, exact(valid_from), exact(valid_to), ended_by)
+        for first_name, valid_from, valid_to, ended_by in CASES[name].versions
+    ]
+
+
+def exact(instant: str | None) -> str | None:
+    return instant if instant is None or "." in instant else f"{instant}.000000"
+
+
+def test_a_rebuilt_history_is_the_same(built: Destination, tmp_path: Path) -> None:
+    copy = built.copy(tmp_path / "copy.duckdb")
+    before = copy.rows("main.patients_history")
+    outcome = copy.make("rebuild-history")
+    assert outcome.returncode == 0, outcome.stdout
+    assert copy.rows("main.patients_history") == before
+
+
+def test_the_patients_are_the_living_ones(built: Destination) -> None:
+    living = [patient for patient, case in enumerate(CASES.values()) if case.versions[-1][3] is None]
+    assert built.query("select patient_id from main.patients order by 1") == [(patient,) for patient in living]

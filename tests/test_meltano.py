@@ -1,0 +1,34 @@
+"""Meltano by itself, without the commands around it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from support import PROJECT, run, stand_in
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support import Destination
+
+
+def test_meltano_run_loads_into_the_destination_that_the_environment_names(
+    tmp_path: Path, destination: Destination
+) -> None:
+    destination.path.parent.mkdir()
+    environment = {
+        "DESTINATION_DUCKDB_PATH": str(destination.path),
+        "MELTANO_DATABASE_URI": f"sqlite:///{tmp_path}/meltano.db",
+        "XDG_STATE_HOME": str(tmp_path),
+    }
+    with stand_in(tmp_path / "toubib.sqlite", 130) as api:
+        for _ in range(2):
+            outcome = run(
+                PROJECT / ".venv/bin/meltano", "run", "tap-toubib", "target-duckdb", API_BASEURL=api.url, **environment
+            )
+            assert outcome.returncode == 0, outcome.stdout
+    assert destination.query("select kind, requests from raw.syncs order by started_at") == [
+        ("first_load", 4),
+        ("changes", 1),
+    ]
+    assert destination.query("select count(distinct id) from raw.patients") == [(130,)]
