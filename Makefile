@@ -51,7 +51,7 @@ api: build ## Serve the bundled API on port 8000 until Ctrl+C
 	@$(SERVE)
 
 test: build-local .venvs/dev/installed ## Run the tests of all packages and those of the whole
-	@.venvs/dev/bin/pytest $(PYTEST_ARGS)
+	@.venvs/dev/bin/pytest --numprocesses auto --dist loadfile $(PYTEST_ARGS)
 
 lint: .venvs/dev/installed ## Check style, types and SQL
 	@.venvs/dev/bin/ruff check
