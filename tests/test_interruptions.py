@@ -1,0 +1,86 @@
+"""Runs that are killed, meet each other, or find their data gone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import duckdb
+import httpx
+import pytest
+from support import PROJECT, stand_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support import Api, Destination
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[Api]:
+    with stand_in(tmp_path / "toubib.sqlite", 3_000) as running:
+        yield running
+
+
+def start(destination: Destination, api: Api) -> subprocess.Popen[bytes]:
+    """Start a run and return when it has begun to load."""
+    process = subprocess.Popen(
+        [PROJECT / ".venv/bin/toubib-connector", "run"],
+        env=os.environ | {"API_BASEURL": api.url, "DESTINATION_DUCKDB_PATH": str(destination.path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    while not destination.path.exists():
+        assert process.poll() is None, "the run ended too early"
+        time.sleep(0.01)
+    return process
+
+
+def holds_every_patient(destination: Destination, api: Api) -> bool:
+    [(living, versions)] = destination.query(
+        "select (select count(*) from main.patients), (select count(*) from main.patients_history)"
+    )
+    total: int = httpx.get(f"{api.url}/v1/patients").json()["meta"]["total_items"]
+    return bool(living == versions == total)
+
+
+def test_a_killed_run_does_not_keep_the_next_one_waiting(destination: Destination, api: Api) -> None:
+    killed = start(destination, api)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+
+    outcome = destination.make("run", api_url=api.url)
+    assert outcome.returncode == 0, outcome.stdout
+    assert holds_every_patient(destination, api)
+
+
+def test_of_two_runs_at_once_the_second_leaves(destination: Destination, api: Api) -> None:
+    first = start(destination, api)
+    second = destination.make("run", api_url=api.url)
+    assert second.returncode != 0
+    assert f"Error: Another run is writing to {destination.path}" in second.stdout
+    assert first.wait() == 0
+    assert holds_every_patient(destination, api)
+
+
+def test_a_stopped_run_ends_at_once(destination: Destination, api: Api) -> None:
+    stopped = start(destination, api)
+    stopped.send_signal(signal.SIGTERM)
+    assert stopped.wait(timeout=10) != 0
+
+
+def test_data_that_the_state_has_outlived_are_read_again(destination: Destination, api: Api) -> None:
+    assert destination.make("run", api_url=api.url).returncode == 0
+    with duckdb.connect(str(destination.path)) as connection:
+        for table in ("patients", "syncs"):
+            connection.execute(f"delete from raw.{table}")
+        connection.execute("delete from main.patients_history")
+
+    outcome = destination.make("run", api_url=api.url)
+    assert "Reading every patient again" in outcome.stdout
+    assert holds_every_patient(destination, api)
