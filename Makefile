@@ -105,5 +105,5 @@ build-local: .venv/installed .meltano/installed .venvs/toubib-api/installed
 
 .PHONY: build-docker
 build-docker:
-	@echo "Building the image toubib_connector"
+	@docker image inspect toubib_connector >/dev/null 2>&1 || echo "Building the image toubib_connector"
 	@docker build --quiet --tag toubib_connector . >/dev/null
