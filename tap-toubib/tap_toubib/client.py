@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
+import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
 
 import backoff
 import requests
+import requests.auth
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 
 if TYPE_CHECKING:
@@ -39,6 +40,19 @@ HINTS: dict[int, str] = {
 T = TypeVar("T")
 
 
+class BearerAuth(requests.auth.AuthBase):
+    """Sends a token. As a header of the session it would give way to what a .netrc file says of the host."""
+
+    def __init__(self, token: str) -> None:
+        """Keep the token."""
+        self._header = f"Bearer {token}"
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Sign a request."""
+        request.headers["Authorization"] = self._header
+        return request
+
+
 class ToubibClient:
     """A connection to one Toubib service.
 
@@ -63,7 +77,7 @@ class ToubibClient:
         self._session = requests.Session()
         self._session.headers["User-Agent"] = user_agent
         if auth_token:
-            self._session.headers["Authorization"] = f"Bearer {auth_token}"
+            self._session.auth = BearerAuth(auth_token)
         self.list_requests = 0
 
     def get_openapi(self) -> dict[str, Any]:
@@ -136,8 +150,7 @@ class ToubibClient:
 
     def _describe(self, path: str) -> str:
         """Return the address of a request without credentials or query."""
-        base = urlsplit(self._api_url)
-        return f"{base.scheme}://{base.netloc.rpartition('@')[2]}{base.path}{path}"
+        return re.sub("//[^/]*@", "//", self._api_url) + path
 
 
 def _waits() -> Generator[float, Any, None]:

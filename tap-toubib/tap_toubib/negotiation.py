@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from referencing.exceptions import Unresolvable
 from singer_sdk.singerlib.schema import resolve_schema_references
 
 from tap_toubib.client import PATIENTS_PATH
@@ -63,12 +64,19 @@ class Capabilities:
 
 
 def negotiate(document: JSONSchema) -> Capabilities:
-    """Read an OpenAPI document (version 3); an empty one gives the defaults."""
+    """Read an OpenAPI document (version 3); an empty one, or one that makes no sense, gives the defaults."""
+    try:
+        return _read(document)
+    except (AttributeError, LookupError, TypeError, Unresolvable):
+        return _read({})
+
+
+def _read(document: JSONSchema) -> Capabilities:
     components = document.get("components", {})
     operation = document.get("paths", {}).get(PATIENTS_PATH, {}).get("get", {})
     parameters = {
-        parameter.get("name"): list(_alternatives(_resolve(parameter.get("schema", {}), components)))
-        for parameter in operation.get("parameters", [])
+        parameter["name"]: list(_alternatives(_resolve(parameter.get("schema", {}), components)))
+        for parameter in (_resolve(parameter, components) for parameter in operation.get("parameters", []))
     }
     patient = _patient(operation, components)
     properties = {name: list(_alternatives(schema)) for name, schema in patient["properties"].items()}
@@ -121,13 +129,14 @@ def _type(schema: JSONSchema) -> str | None:
 
 
 def _singer_type(name: str, alternatives: Sequence[JSONSchema]) -> JSONSchema:
-    schemas = {_type(schema): schema for schema in alternatives if _type(schema) != NULL}
-    if len(schemas) != 1 or not schemas.keys() <= SCALARS:
+    kinds = {_type(schema) for schema in alternatives} - {NULL}
+    if len(kinds) != 1 or not kinds <= SCALARS:
         return JSON_TEXT
-    [(kind, schema)] = schemas.items()
+    [kind] = kinds
+    formats = {schema.get("format") for schema in alternatives if _type(schema) == kind}
     result: JSONSchema = {"type": [kind] if name == PRIMARY_KEY else [kind, NULL]}
     if kind == "integer":
         result |= INT64
-    if schema.get("format") in FORMATS:
-        result["format"] = schema["format"]
+    if len(formats) == 1 and formats <= FORMATS:
+        result["format"] = formats.pop()
     return result

@@ -35,7 +35,8 @@ class Plan:
     def of(cls, api: Capabilities) -> Self:
         """Return the plan for an API."""
         columns = api.schema["properties"].keys() & api.sortable
-        load = next((Order(field) for field in (PRIMARY_KEY, CREATED_AT, UPDATED_AT) if field in columns), None)
+        orders = (Order(PRIMARY_KEY), Order(CREATED_AT), Order(UPDATED_AT, "desc"))
+        load = next((order for order in orders if order.field in columns), None)
         if UPDATED_AT not in columns:
             return cls(load, ())
         if UPDATED_AT not in api.nullable:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Generic, Required, TypedDict, TypeVar
@@ -27,6 +28,10 @@ TYPES: dict[str, Any] = {"integer": INT64_TYPE, "number": float, "boolean": bool
 STRING_FORMATS: dict[str, Any] = {"date": date, "date-time": datetime}
 
 FIELD_IN_MESSAGE = re.compile(r"`\$\.(?P<wrong>[^`.\[]+)|field `(?P<missing>[^`]+)`")
+
+
+# a number of any length is to be told from an answer that is no JSON
+sys.set_int_max_str_digits(0)
 
 
 class Meta(msgspec.Struct):
@@ -130,7 +135,10 @@ class PageDecoder:
     def _convert(self, record: Record) -> Record:
         for name, converter in self._converters.items():
             if record.get(name) is not None:
-                record[name] = converter(record[name])
+                try:
+                    record[name] = converter(record[name])
+                except ValueError as error:
+                    raise ValueError(f"{error} - at `$.{name}`") from error
         return record
 
 

@@ -176,7 +176,8 @@ class PatientsStream(Stream):
     def _since(self, context: Context | None) -> datetime | None:
         """Return the instant from which changes are wanted, None for everything."""
         since = self.get_starting_timestamp(context)
-        if since and self.audit.bookmark_before == to_utc(since):
+        bookmark = self.audit.bookmark_before
+        if since and bookmark and to_utc(since) == to_utc(datetime.fromisoformat(bookmark)):
             # what is committed late carries an instant from before the bookmark
             since -= timedelta(seconds=self.config["lookback_seconds"])
         return since
@@ -200,7 +201,7 @@ class PatientsStream(Stream):
                     if instant and instant >= floor and (order.field == UPDATED_AT or not record.get(UPDATED_AT)):
                         yield record
                 # some databases put those without an instant first, others last
-                if dated and (instant is None or instant < floor):
+                if page.records and dated and (instant is None or instant < floor):
                     break
 
     def _take(self, page: Page) -> list[Record]:
@@ -210,6 +211,16 @@ class PatientsStream(Stream):
         self.audit.rejected += len(page.rejected)
         self.audit.total_items_after = page.total_items
         return page.records
+
+    @cached_property
+    def _unknown_to_catalog(self) -> set[str]:
+        return set(self.schema["properties"]) - set(self.effective_schema["properties"])
+
+    def post_process(self, row: Record, context: Context | None = None) -> Record:  # noqa: ARG002
+        """Leave out the columns that the catalog was made without."""
+        for name in self._unknown_to_catalog:
+            row.pop(name, None)
+        return row
 
     def _increment_stream_state(self, latest_record: Record, *, context: Context | None = None) -> None:  # noqa: ARG002
         """Count the record; the bookmark stays, since newest first only the end of the run makes it safe to move on."""

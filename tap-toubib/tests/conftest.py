@@ -1,0 +1,301 @@
+"""What the tests share: an API that does what a test says, and a way to run the tap."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+import uvicorn
+
+from tap_toubib import client
+from tap_toubib.tap import TapToubib
+from toubib_api import CURRENT, Release, create_app, prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+Row = dict[str, Any]
+
+INSTANT = {"type": "string", "format": "date-time"}
+
+
+def ref(name: str) -> Row:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def openapi(*sortable: str, nullable: tuple[str, ...] = (), limit: Row | None = None, **columns: Row) -> Row:
+    """Return the document that FastAPI writes for such an API.
+
+    Args:
+        sortable: The values of sort_field.
+        nullable: The columns that need not have a value.
+        limit: The schema of the parameter.
+        columns: Columns beside, or instead of, `id`, `created_at` and `updated_at`.
+    """
+    properties = {"id": {"type": "integer"}, "created_at": INSTANT, "updated_at": INSTANT, **columns}
+    required = [name for name in properties if name not in nullable]
+    parameters = {
+        "sort_field": {**ref("SortField"), "default": "last_name"},
+        "offset": {"type": "integer", "minimum": 0, "default": 0},
+        "limit": limit or {"type": "integer", "minimum": 1, "maximum": 100, "default": 10},
+    }
+    return {
+        "openapi": "3.1.0",
+        "paths": {
+            "/v1/patients": {
+                "get": {
+                    "parameters": [
+                        {"name": name, "in": "query", "required": False, "schema": schema}
+                        for name, schema in parameters.items()
+                    ],
+                    "responses": {"200": {"content": {"application/json": {"schema": ref("Page_Patient_")}}}},
+                }
+            }
+        },
+        "components": {
+            "schemas": {
+                "SortField": {"type": "string", "enum": list(sortable)},
+                "Patient": {"type": "object", "properties": properties, "required": required},
+                "Page_Patient_": {"type": "object", "properties": {"data": {"type": "array", "items": ref("Patient")}}},
+            }
+        },
+    }
+
+
+@dataclass
+class Answer:
+    status: int = 200
+    body: Any = b"null"
+    headers: dict[str, str] = field(default_factory=dict)
+    cut: bool = False
+
+
+@dataclass
+class Request:
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+
+
+@dataclass
+class Api:
+    """An API over a list of rows.
+
+    Attributes:
+        rows: The collection.
+        script: Answers given to the next requests instead of the usual ones.
+        before: What happens right before the nth page (from 1) is read.
+        nulls_first: Where the newest-first order puts rows without an instant.
+        largest_page: What it gives at most, whatever it documents.
+        document: The OpenAPI document.
+        requests: What was asked for.
+    """
+
+    url: str = ""
+    rows: list[Row] = field(default_factory=list)
+    script: list[Answer] = field(default_factory=list)
+    before: dict[int, Callable[[], object]] = field(default_factory=dict)
+    nulls_first: bool = False
+    largest_page: int = 100
+    document: Any = None
+    requests: list[Request] = field(default_factory=list)
+
+    def offer(self, *sortable: str, nullable: tuple[str, ...] = (), **columns: Row) -> None:
+        """Document what can be sorted by, what can be null, and further columns."""
+        self.document = openapi(*sortable, nullable=nullable, **columns)
+
+    def add(self, key: int, **columns: Any) -> Row:
+        """Add a patient, last updated on the day of January 2024 that its id says."""
+        instant = f"2024-01-{key:02}T00:00:00Z"
+        row = {"id": key, "created_at": instant, "updated_at": instant, **columns}
+        self.rows.append(row)
+        return row
+
+    def fail(self, status: int = 500, times: int = client.MAX_TRIES, body: bytes = b"", **headers: str) -> None:
+        """Give this answer to the next requests; an underscore in a header's name stands for a hyphen."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.script += [Answer(status, body, named)] * times
+
+    @property
+    def pages(self) -> list[dict[str, str]]:
+        """The queries of all requests for a page."""
+        return [request.query for request in self.requests if request.path == "/v1/patients"]
+
+    def answer(self, request: Request) -> Answer:
+        self.requests.append(request)
+        if request.path == "/v1/patients":
+            self.before.get(len(self.pages), lambda: None)()
+        if self.script:
+            return self.script.pop(0)
+        if request.path == "/openapi.json":
+            return Answer(body=self.document)
+        return Answer(body=self._page(request.query))
+
+    def _page(self, query: dict[str, str]) -> Row:
+        rows = list(self.rows)
+        if key := query.get("sort_field"):
+            rows.sort(
+                key=lambda row: ((row.get(key) is None) == self.nulls_first, row.get(key) or ""),
+                reverse=query["sort_dir"] == "desc",
+            )
+        start = int(query["offset"])
+        size = min(int(query["limit"]), self.largest_page)
+        return {"data": rows[start : start + size], "meta": {"total_items": len(rows)}}
+
+
+@contextmanager
+def serving(api: Api) -> Iterator[None]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            address = urlsplit(self.path)
+            answer = api.answer(Request(address.path, dict(parse_qsl(address.query)), dict(self.headers)))
+            body = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
+            self.send_response(answer.status)
+            for name, value in {"Content-Length": str(len(body) + answer.cut), **answer.headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        api.url = f"http://127.0.0.1:{server.server_port}"
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextmanager
+def serving_stand_in(database: Path, release: Release) -> Iterator[str]:
+    server = uvicorn.Server(uvicorn.Config(create_app(database, release), port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a run of the tap wrote."""
+
+    messages: list[Row]
+
+    @classmethod
+    def of(cls, text: bytes) -> Output:
+        return cls([json.loads(line) for line in text.splitlines()])
+
+    def records(self, stream: str = "patients") -> list[Row]:
+        return [each["record"] for each in self.messages if each["type"] == "RECORD" and each["stream"] == stream]
+
+    @property
+    def ids(self) -> list[Any]:
+        return [record["id"] for record in self.records()]
+
+    @property
+    def sync(self) -> Row:
+        [record] = self.records("syncs")
+        return record
+
+    @property
+    def schemas(self) -> dict[str, Row]:
+        return {each["stream"]: each["schema"] for each in self.messages if each["type"] == "SCHEMA"}
+
+    @property
+    def state(self) -> Row | None:
+        return next((each["value"] for each in reversed(self.messages) if each["type"] == "STATE"), None)
+
+    @property
+    def bookmark(self) -> str | None:
+        state = self.state or {}
+        value: str | None = state["bookmarks"]["patients"].get("replication_key_value")
+        return value
+
+
+@dataclass
+class Runner:
+    """Runs the tap in this process.
+
+    Attributes:
+        output: What the last run wrote, even if it failed.
+    """
+
+    api: Api
+    read: Callable[[], bytes]
+    output: Output = field(default_factory=lambda: Output([]))
+
+    def __call__(self, *, bookmark: str | None = None, catalog: Row | None = None, **config: Any) -> Output:
+        state = {"bookmarks": {"patients": {"replication_key": "updated_at", "replication_key_value": bookmark}}}
+        self.read()
+        try:
+            tap = TapToubib(
+                config={"api_url": self.api.url, **config}, state=state if bookmark else None, catalog=catalog
+            )
+            tap.sync_all()
+        finally:
+            self.output = Output.of(self.read())
+        return self.output
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tap_toubib.client.FIRST_WAIT", 0.001)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr("backoff.random_jitter", lambda wait: wait)
+
+
+@pytest.fixture
+def document() -> Callable[..., Row]:
+    return openapi
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    api = Api()
+    api.offer("id", "created_at", "updated_at")
+    with serving(api):
+        yield api
+
+
+@pytest.fixture
+def connect(api: Api) -> Callable[..., client.ToubibClient]:
+    def connect(api_url: str = api.url, auth_token: str | None = None, timeout: float = 5) -> client.ToubibClient:
+        return client.ToubibClient(api_url, auth_token=auth_token, user_agent="tester/1", timeout=timeout)
+
+    return connect
+
+
+@pytest.fixture
+def run(api: Api, capsysbinary: pytest.CaptureFixture[bytes]) -> Runner:
+    return Runner(api, lambda: capsysbinary.readouterr().out)
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path) -> Iterator[Callable[..., str]]:
+    """Serve the stand-in's database file until the test ends, and return its URL."""
+    with ExitStack() as servers:
+
+        def serve(patients: int, release: Release = CURRENT) -> str:
+            database = tmp_path / "toubib.sqlite"
+            prepare(database, release, patients)
+            return servers.enter_context(serving_stand_in(database, release))
+
+        yield serve

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tap_toubib.tap import TapToubib
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from .conftest import Api
+
+    Tap = Callable[..., subprocess.CompletedProcess[str]]
+
+SETTINGS = {"api_url", "auth_token", "start_date", "page_size", "lookback_seconds", "user_agent", "request_timeout"}
+
+
+@pytest.fixture
+def tap(tmp_path: Path) -> Tap:
+    """Run the command; keyword arguments become files that are given to it as options."""
+
+    def tap(*args: str, **files: Any) -> subprocess.CompletedProcess[str]:
+        for name, content in files.items():
+            path = tmp_path / f"{name}.json"
+            path.write_text(json.dumps(content))
+            # what discovery needs must stand before it
+            args = (f"--{name}", str(path), *args)
+        command = [sys.executable, "-m", "tap_toubib", *args]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+    return tap
+
+
+def types(output: str) -> list[tuple[str, str | None]]:
+    return [(each["type"], each.get("stream")) for each in map(json.loads, output.splitlines())]
+
+
+def last_state(output: str) -> Any:
+    return [each["value"] for each in map(json.loads, output.splitlines()) if each["type"] == "STATE"][-1]
+
+
+def assert_failed_with_one_line(done: subprocess.CompletedProcess[str], *expected: str) -> None:
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    [line] = [line for line in done.stderr.splitlines() if "CRITICAL" in line]
+    for text in expected:
+        assert text in line
+
+
+def test_about_lists_every_setting(tap: Tap) -> None:
+    done = tap("--about", "--format", "json")
+    assert done.returncode == 0
+    about = json.loads(done.stdout)
+    assert about["settings"]["properties"].keys() >= SETTINGS
+    assert about["settings"]["required"] == ["api_url"]
+    assert about["settings"]["properties"]["auth_token"]["secret"]
+
+
+def test_discovery_prints_the_catalog(tap: Tap, api: Api) -> None:
+    done = tap("--discover", config={"api_url": api.url})
+    assert done.returncode == 0
+    streams = {each["stream"]: each for each in json.loads(done.stdout)["streams"]}
+    assert list(streams) == ["patients", "rejected_records", "syncs"]
+    assert streams["patients"]["key_properties"] == ["id"]
+    assert streams["patients"]["replication_key"] == "updated_at"
+    assert streams["patients"]["replication_method"] == "INCREMENTAL"
+    assert streams["patients"]["schema"]["properties"].keys() == {"id", "created_at", "updated_at"}
+    assert not api.pages
+
+
+def test_connection_test_reads_one_patient(tap: Tap, api: Api) -> None:
+    api.add(1)
+    api.add(2)
+    done = tap("--test", config={"api_url": api.url})
+    assert done.returncode == 0
+    assert types(done.stdout).count(("RECORD", "patients")) == 1
+
+
+def test_run_from_files_goes_on_from_the_state(tap: Tap, api: Api) -> None:
+    for key in range(1, 5):
+        api.add(key)
+    config = {"api_url": api.url, "page_size": 3}
+    catalog = TapToubib(config=config).catalog_dict
+    first = tap(config=config, catalog=catalog)
+    state = last_state(first.stdout)
+    second = tap(config=config, catalog=catalog, state=state)
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert types(first.stdout).count(("RECORD", "patients")) == 4
+    assert types(second.stdout).count(("RECORD", "patients")) == 1
+    assert last_state(second.stdout) == state
+
+
+@pytest.mark.parametrize(
+    ("config", "args", "setting"),
+    [
+        ({}, (), "api_url"),
+        ({"api_url": "http://toubib:8000", "page_size": 1}, (), "page_size"),
+        ({"api_url": "http://toubib:8000", "start_date": "soon"}, (), "start_date"),
+        ({"api_url": "toubib:8000"}, (), "api_url"),
+        ({"api_url": "toubib:8000"}, ("--discover",), "api_url"),
+        ({"api_url": "toubib:8000"}, ("--test",), "api_url"),
+    ],
+    ids=["missing", "page of one", "no date", "no URL", "discover", "test"],
+)
+def test_configuration_that_makes_no_sense_is_explained_without_a_traceback(
+    tap: Tap, config: dict[str, Any], args: tuple[str, ...], setting: str
+) -> None:
+    done = tap(*args, config=config)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert setting in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("args", [(), ("--discover",), ("--test",)], ids=["run", "discover", "test"])
+def test_api_that_refuses_ends_with_one_line(tap: Tap, api: Api, args: tuple[str, ...]) -> None:
+    api.fail(401)
+    done = tap(*args, config={"api_url": api.url, "auth_token": "s3cret"})
+    assert_failed_with_one_line(done, f"GET {api.url}/openapi.json answered 401 Unauthorized: check auth_token")
+    assert "s3cret" not in done.stderr
+    [request] = api.requests
+    assert request.headers["Authorization"] == "Bearer s3cret"
+    assert request.headers["User-Agent"].startswith("tap-toubib/")
+
+
+def test_api_that_refuses_midway_ends_with_one_line(tap: Tap, api: Api) -> None:
+    api.before[1] = lambda: api.fail(403)
+    done = tap(config={"api_url": api.url})
+    assert_failed_with_one_line(done, f"GET {api.url}/v1/patients answered 403 Forbidden")

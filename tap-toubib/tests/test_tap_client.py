@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import json
+import socket
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import pytest
+from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
+
+from tap_toubib.client import MAX_TRIES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tap_toubib.client import ToubibClient
+
+    from .conftest import Api
+
+    Connect = Callable[..., ToubibClient]
+
+MARKER = b"Zq7marker"
+QUERY = {"offset": 0, "limit": 5}
+
+
+def in_future(seconds: float) -> str:
+    return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
+
+
+def no_page(_: bytes) -> None:
+    raise ValueError("Object missing required field `data`")
+
+
+def assert_says_only(message: str, *expected: str) -> None:
+    assert "\n" not in message
+    for text in expected:
+        assert text in message
+    for text in (MARKER.decode(), "limit", "?"):
+        assert text not in message
+
+
+@pytest.mark.parametrize(
+    ("token", "sent"), [("s3cret", "Bearer s3cret"), (None, None), ("", None)], ids=["token", "none", "empty"]
+)
+def test_token_and_user_agent_are_sent_with_every_request(
+    api: Api, connect: Connect, token: str | None, sent: str | None
+) -> None:
+    client = connect(auth_token=token)
+    client.get_openapi()
+    client.get_patients(QUERY, json.loads)
+    assert [request.headers.get("Authorization") for request in api.requests] == [sent, sent]
+    assert {request.headers["User-Agent"] for request in api.requests} == {"tester/1"}
+
+
+def test_token_is_sent_whatever_netrc_says(
+    api: Api, connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text("default login someone password else\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    connect(auth_token="s3cret").get_openapi()  # noqa: S106  # made up
+    assert api.requests[0].headers["Authorization"] == "Bearer s3cret"
+
+
+@pytest.mark.parametrize("base", ["", "/", "/toubib", "/toubib/"])
+def test_paths_follow_the_base_url(api: Api, connect: Connect, base: str) -> None:
+    api.fail(200, body=b"{}")
+    connect(api.url + base).get_patients(QUERY, json.loads)
+    assert api.requests[0].path == f"{base.rstrip('/')}/v1/patients"
+    assert api.requests[0].query == {"offset": "0", "limit": "5"}
+
+
+@pytest.mark.parametrize(
+    ("status", "hint"), [(401, "auth_token"), (403, "auth_token"), (404, "api_url"), (422, "422"), (400, "400")]
+)
+def test_refusal_ends_at_once_with_one_line(api: Api, connect: Connect, status: int, hint: str) -> None:
+    api.fail(status, body=MARKER)
+    with pytest.raises(FatalAPIError) as error:
+        connect().get_patients(QUERY, json.loads)
+    assert len(api.requests) == 1
+    assert_says_only(str(error.value), f"GET {api.url}/v1/patients answered {status}", hint)
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 599])
+def test_failure_that_may_pass_is_tried_again_then_ends_with_one_line(
+    api: Api, connect: Connect, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    api.fail(status, body=MARKER)
+    with pytest.raises(RetriableAPIError) as error:
+        connect().get_patients(QUERY, json.loads)
+    assert len(api.requests) == MAX_TRIES
+    assert_says_only(str(error.value), f"GET {api.url}/v1/patients answered {status}")
+    assert len(caplog.messages) == MAX_TRIES - 1
+    for message in caplog.messages:
+        assert_says_only(message, f"GET {api.url}/v1/patients answered {status}", "trying again in")
+
+
+def test_cut_body_is_tried_again(api: Api, connect: Connect) -> None:
+    api.fail(200, body=MARKER)
+    for answer in api.script:
+        answer.cut = True
+    with pytest.raises(RetriableAPIError) as error:
+        connect().get_patients(QUERY, len)
+    assert len(api.requests) == MAX_TRIES
+    assert_says_only(str(error.value), f"GET {api.url}/v1/patients failed")
+
+
+def test_body_that_is_no_page_is_tried_again(api: Api, connect: Connect) -> None:
+    with pytest.raises(RetriableAPIError) as error:
+        connect().get_patients(QUERY, no_page)
+    assert len(api.requests) == MAX_TRIES
+    assert_says_only(str(error.value), f"GET {api.url}/v1/patients", "no page", "missing required field `data`")
+
+
+@pytest.mark.parametrize("listening", [True, False], ids=["timeout", "refused"])
+def test_service_that_does_not_answer_is_tried_again(
+    connect: Connect, caplog: pytest.LogCaptureFixture, *, listening: bool
+) -> None:
+    start = monotonic()
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        if listening:
+            silent.listen()
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(RetriableAPIError) as error:
+            connect(url, timeout=0.02).get_patients(QUERY, json.loads)
+    assert_says_only(str(error.value), f"GET {url}/v1/patients failed", "Timeout" if listening else "refused")
+    assert len(caplog.messages) == MAX_TRIES - 1
+    assert monotonic() - start < 5
+
+
+def test_answer_after_failures_is_used_and_every_attempt_counted(api: Api, connect: Connect) -> None:
+    api.fail(500, times=2)
+    api.fail(200, times=1, body=b"no JSON")
+    api.fail(200, times=1, body=b"[]")
+    client = connect()
+    assert client.get_patients(QUERY, json.loads) == []
+    assert client.list_requests == 4
+
+
+def test_waits_grow_twofold(api: Api, connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
+    api.fail(500)
+    start = monotonic()
+    with pytest.raises(RetriableAPIError):
+        connect().get_openapi()
+    assert len(caplog.messages) == MAX_TRIES - 1
+    assert monotonic() - start >= 0.001 * (2 ** (MAX_TRIES - 1) - 1)
+
+
+@pytest.mark.parametrize("wait", [lambda: "1", lambda: in_future(2)], ids=["seconds", "date"])
+def test_service_says_how_long_to_wait(api: Api, connect: Connect, wait: Callable[[], str]) -> None:
+    # a date has no decimals: up to a second of the two is cut off
+    api.fail(429, times=1, Retry_After=wait())
+    start = monotonic()
+    connect().get_openapi()
+    assert 0.9 <= monotonic() - start < 4
+    assert len(api.requests) == 2
+
+
+@pytest.mark.parametrize(
+    "wait",
+    ["0", "-5", "soon", "", "²", "Thu, 01 Jan 1970 00:00:00 GMT", "Thu, 01 Jan 2099 00:00:00 -0000x", "1e9"],
+)
+def test_wait_that_makes_no_sense_is_ignored(api: Api, connect: Connect, wait: str) -> None:
+    api.fail(503, times=1, Retry_After=wait)
+    start = monotonic()
+    connect().get_openapi()
+    assert monotonic() - start < 0.9
+    assert len(api.requests) == 2
+
+
+@pytest.mark.parametrize("wait", [lambda: "2", lambda: "9" * 400, lambda: in_future(3)], ids=["short", "long", "date"])
+def test_service_that_asks_for_too_long_a_wait_has_failed(
+    api: Api, connect: Connect, monkeypatch: pytest.MonkeyPatch, wait: Callable[[], str]
+) -> None:
+    monkeypatch.setattr("tap_toubib.client.MAX_RETRY_AFTER", 1)
+    api.fail(503, Retry_After=wait())
+    with pytest.raises(RetriableAPIError, match="503"):
+        connect().get_openapi()
+    assert len(api.requests) == 1
+
+
+@pytest.mark.parametrize("status", [401, 500])
+def test_credentials_in_the_url_are_never_shown(
+    api: Api, connect: Connect, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    api.fail(status)
+    with pytest.raises((FatalAPIError, RetriableAPIError)) as error:
+        connect(api.url.replace("://", "://someone:s3cret@")).get_openapi()
+    assert f"{api.url}/openapi.json" in str(error.value)
+    assert "s3cret" not in str(error.value) + caplog.text
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:99999", "http://127.0.0.1:port", "http://[::", "http:// /", "http://."]
+)
+def test_url_that_cannot_be_requested_is_an_error_of_one_line(connect: Connect, url: str) -> None:
+    with pytest.raises((FatalAPIError, RetriableAPIError)) as error:
+        connect(url).get_openapi()
+    assert_says_only(str(error.value), "failed")
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(404, b"{}"), (200, b"<html>"), (200, b"[]"), (200, b"null"), (200, b"\xff"), (200, b"")]
+)
+def test_service_without_a_readable_openapi_document_has_an_empty_one(
+    api: Api, connect: Connect, status: int, body: bytes
+) -> None:
+    api.fail(status, times=1, body=body)
+    assert connect().get_openapi() == {}
+
+
+def test_openapi_document_that_is_refused_is_an_error(api: Api, connect: Connect) -> None:
+    api.fail(401)
+    with pytest.raises(FatalAPIError, match=r"openapi\.json answered 401 Unauthorized: check auth_token$"):
+        connect().get_openapi()

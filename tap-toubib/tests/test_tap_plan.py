@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tap_toubib.negotiation import negotiate
+from tap_toubib.plan import Order, Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NEWEST_UPDATED = Order("updated_at", "desc")
+NEWEST_CREATED = Order("created_at", "desc")
+
+
+@pytest.mark.parametrize(
+    ("sortable", "nullable", "plan"),
+    [
+        (("id", "updated_at"), (), Plan(Order("id"), (NEWEST_UPDATED,))),
+        (("id", "created_at", "updated_at"), (), Plan(Order("id"), (NEWEST_UPDATED,))),
+        (("created_at", "updated_at"), (), Plan(Order("created_at"), (NEWEST_UPDATED,))),
+        (("updated_at",), (), Plan(NEWEST_UPDATED, (NEWEST_UPDATED,))),
+        (("id", "created_at"), (), Plan(Order("id"), ())),
+        (("created_at",), (), Plan(Order("created_at"), ())),
+        (("last_name",), (), Plan(None, ())),
+        ((), (), Plan(None, ())),
+        (
+            ("id", "created_at", "updated_at"),
+            ("updated_at",),
+            Plan(Order("id"), (NEWEST_UPDATED, NEWEST_CREATED)),
+        ),
+        (("id", "updated_at"), ("updated_at",), Plan(Order("id"), ())),
+    ],
+    ids=[
+        "id-and-updates",
+        "everything",
+        "no-id",
+        "updates-only",
+        "no-updates",
+        "creation-only",
+        "names-only",
+        "nothing",
+        "nullable",
+        "nullable-without-creation",
+    ],
+)
+def test_orders_follow_from_what_can_be_sorted_by(
+    document: Callable[..., dict[str, Any]], sortable: tuple[str, ...], nullable: tuple[str, ...], plan: Plan
+) -> None:
+    assert Plan.of(negotiate(document(*sortable, nullable=nullable))) == plan
+
+
+def test_field_that_patients_do_not_have_is_not_sorted_by(document: Callable[..., dict[str, Any]]) -> None:
+    described = document("id", "updated_at")
+    del described["components"]["schemas"]["Patient"]["properties"]["updated_at"]
+    assert Plan.of(negotiate(described)) == Plan(Order("id"), ())

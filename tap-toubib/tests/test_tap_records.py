@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tap_toubib.negotiation import negotiate
+from tap_toubib.records import PageDecoder, to_utc
+
+MARKER = "Zq7marker"
+EXTRA = {"type": ["string", "null"], "contentMediaType": "application/json"}
+SCHEMA = negotiate({}).schema
+SCHEMA["properties"] |= {"extra": EXTRA, "weight": {"type": ["number", "null"]}, "vip": {"type": ["boolean", "null"]}}
+DECODER = PageDecoder(SCHEMA)
+
+FIRST, LAST = datetime(1, 1, 2), datetime(9999, 12, 30)  # noqa: DTZ001  # any offset keeps them in range
+INSTANTS = st.datetimes(FIRST, LAST) | st.datetimes(FIRST, LAST, timezones=st.timezones())
+
+
+def page(*rows: Any, meta: Any = None) -> bytes:
+    return json.dumps({"data": rows, "meta": meta or {"total_items": len(rows)}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("2024-05-01T10:00:00", "2024-05-01T10:00:00.000000Z"),
+        ("2024-05-01 10:00:00", "2024-05-01T10:00:00.000000Z"),
+        ("2024-05-01T10:00:00Z", "2024-05-01T10:00:00.000000Z"),
+        ("2024-05-01T10:00:00.5+00:00", "2024-05-01T10:00:00.500000Z"),
+        ("2024-05-01T01:00:00+02:00", "2024-04-30T23:00:00.000000Z"),
+        ("2024-05-01T10:00:00.123456789Z", "2024-05-01T10:00:00.123457Z"),
+        ("0987-05-01T10:00:00Z", "0987-05-01T10:00:00.000000Z"),
+    ],
+)
+def test_instants_are_written_in_one_form(written: str, expected: str) -> None:
+    [record] = DECODER.decode(page({"id": 1, "updated_at": written})).records
+    assert record["updated_at"] == expected
+
+
+@settings(derandomize=True, deadline=None)
+@given(INSTANTS, INSTANTS)
+def test_instants_sort_as_text_as_they_do_in_time(one: datetime, other: datetime) -> None:
+    def in_time(instant: datetime) -> datetime:
+        return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+    assert (to_utc(one) < to_utc(other)) == (in_time(one).astimezone(UTC) < in_time(other).astimezone(UTC))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"date_of_birth": "2024-02-29", "total_visits": -(2**63), "weight": 1.5, "vip": True},
+        {"total_visits": 2**63 - 1, "email": "élise\u0000\n\U0001f600"},
+        {"email": None, "updated_at": None, "date_of_birth": None, "total_visits": None, "extra": None},
+        {},
+    ],
+)
+def test_good_values_stay_as_they_are(row: dict[str, Any]) -> None:
+    result = DECODER.decode(page({"id": 1} | row))
+    assert result.records == [{"id": 1} | row]
+    assert not result.rejected
+
+
+@pytest.mark.parametrize("value", [{"a": [1, None]}, [], "text", 5])
+def test_value_of_any_type_is_kept_as_json_text(value: object) -> None:
+    [record] = DECODER.decode(page({"id": 1, "extra": value})).records
+    assert json.loads(record["extra"]) == value
+
+
+def test_unknown_column_is_left_out() -> None:
+    assert DECODER.decode(page({"id": 1, "new": 2})).records == [{"id": 1}]
+
+
+BAD_VALUES = {
+    "no such day": ("date_of_birth", f"2024-02-30{MARKER}"),
+    "no such instant": ("updated_at", f"2024-02-30T00:00:00{MARKER}"),
+    "instant without time": ("updated_at", "2024-02-28"),
+    "leap second": ("updated_at", "2016-12-31T23:59:60Z"),
+    "instant before the year 1": ("updated_at", "0001-01-01T00:00:00+02:00"),
+    "number for an instant": ("created_at", 1714557600),
+    "text for an integer": ("total_visits", MARKER),
+    "boolean for an integer": ("total_visits", True),
+    "float for an integer": ("total_visits", 1.5),
+    "integer of 71 bits": ("total_visits", 2**70),
+    "text for a boolean": ("vip", MARKER),
+    "object for a text": ("email", {MARKER: MARKER}),
+    "null for the id": ("id", None),
+    "text for the id": ("id", MARKER),
+}
+
+
+@pytest.mark.parametrize(("field", "value"), BAD_VALUES.values(), ids=BAD_VALUES)
+def test_record_with_a_bad_value_is_put_aside_and_the_others_stay(field: str, value: object) -> None:
+    bad = {"id": 2, "first_name": MARKER, field: value}
+    result = DECODER.decode(page({"id": 3}, bad, {"id": 1}))
+    assert result.records == [{"id": 3}, {"id": 1}]
+    [rejected] = result.rejected
+    assert rejected.field == field
+    assert rejected.id == (None if bad["id"] is None else str(bad["id"]))
+    assert MARKER not in rejected.reason
+    assert json.loads(rejected.record) == bad
+    assert (result.size, result.total_items) == (3, 3)
+
+
+@pytest.mark.parametrize("item", [None, 5, MARKER, [MARKER], {"email": MARKER}], ids=str)
+def test_what_has_no_id_is_put_aside(item: object) -> None:
+    result = DECODER.decode(page({"id": 1}, item))
+    assert result.records == [{"id": 1}]
+    [rejected] = result.rejected
+    assert rejected.id is None
+    assert MARKER not in rejected.reason
+    assert json.loads(rejected.record) == item
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        rf'{{"id":2,"email":"{MARKER}\ud800"}}'.encode(),
+        f'{{"id":2,"email":"{MARKER}'.encode() + b'\xff\xfe"}',
+        f'{{"id":2,"email":"{MARKER}","weight":NaN}}'.encode(),
+        f'{{"id":2,"email":"{MARKER}","total_visits":{"9" * 5000}}}'.encode(),
+        f'{{"id":2,"email":"{MARKER}{"x" * 1_000_000}"}}'.encode(),
+        f'{{"id":2,"email":"{MARKER}","new":"{"x" * 1_000_000}"}}'.encode(),
+    ],
+    ids=["lone surrogate", "invalid UTF-8", "NaN", "5000 digits", "1 MB", "1 MB in an unknown column"],
+)
+def test_record_that_no_loader_could_read_is_put_aside_and_the_others_stay(text: bytes) -> None:
+    result = DECODER.decode(b'{"data":[{"id":3},%b,{"id":1}],"meta":{"total_items":3}}' % text)
+    assert result.records == [{"id": 3}, {"id": 1}]
+    [rejected] = result.rejected
+    assert rejected.id == "2"
+    assert MARKER not in rejected.reason
+    assert MARKER in rejected.record
+    assert rejected.record.isascii()
+
+
+def test_long_page_of_short_records_is_kept() -> None:
+    rows = [{"id": key, "email": "x" * 20_000} for key in range(100)]
+    result = DECODER.decode(page(*rows))
+    assert result.records == rows
+    assert not result.rejected
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.text(max_size=5)), max_size=20))
+def test_every_record_is_either_kept_in_order_or_put_aside(rows: list[tuple[bool, str]]) -> None:
+    made = [{"id": key, "email": text if good else key} for key, (good, text) in enumerate(rows)]
+    result = DECODER.decode(page(*made))
+    assert result.records == [row for row in made if isinstance(row["email"], str)]
+    assert [json.loads(each.record) for each in result.rejected] == [row for row in made if row not in result.records]
+    assert result.size == len(made)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b'"OK"',
+        f"<html>{MARKER}</html>".encode(),
+        f'{{"detail":"{MARKER}"}}'.encode(),
+        page({"id": 1, "email": MARKER})[:-1],
+        page({"id": 1, "email": MARKER})[:40],
+        b'{"data":null,"meta":{"total_items":1}}',
+        b'{"data":[],"meta":{}}',
+        b'{"data":[]}',
+        page({"id": 1}, meta={"total_items": -1}),
+        page({"id": 1}, meta={"total_items": MARKER}),
+        page({"id": 1}, meta=[MARKER]),
+    ],
+    ids=lambda body: body[:50].decode(),
+)
+def test_body_that_is_no_page_is_an_error_that_does_not_quote_it(body: bytes) -> None:
+    with pytest.raises(ValueError, match=r"^[^\n]+$") as error:
+        DECODER.decode(body)
+    assert MARKER not in str(error.value)
+
+
+def test_offset_of_a_time_zone_is_taken_off() -> None:
+    here = timezone(timedelta(hours=-3, minutes=-30))
+    assert to_utc(datetime(2024, 5, 1, tzinfo=here)) == "2024-05-01T03:30:00.000000Z"
