@@ -7,11 +7,13 @@ import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import backoff
 import requests
 import requests.auth
+from requests.adapters import HTTPAdapter
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 
 if TYPE_CHECKING:
@@ -62,7 +64,9 @@ class ToubibClient:
         list_requests: How many pages of patients were asked for, failed attempts included.
     """
 
-    def __init__(self, api_url: str, *, auth_token: str | None, user_agent: str, timeout: float) -> None:
+    def __init__(
+        self, api_url: str, *, auth_token: str | None, user_agent: str, timeout: float, max_parallel_requests: int
+    ) -> None:
         """Prepare the connection; nothing is sent yet.
 
         Args:
@@ -70,15 +74,19 @@ class ToubibClient:
             auth_token: Sent as a bearer token, if given.
             user_agent: The User-Agent header.
             timeout: Seconds without an answer after which an attempt is given up.
+            max_parallel_requests: How many threads will ask at once; each connection is used again.
         """
         self._api_url = api_url.rstrip("/")
         self._timeout = timeout
         self._logger = logging.getLogger("tap-toubib.client")
         self._session = requests.Session()
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, HTTPAdapter(pool_maxsize=max_parallel_requests))
         self._session.headers["User-Agent"] = user_agent
         if auth_token:
             self._session.auth = BearerAuth(auth_token)
         self.list_requests = 0
+        self._counting = Lock()
 
     def get_openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document; an empty one when the service has none that can be read.
@@ -107,7 +115,8 @@ class ToubibClient:
         """
 
         def attempt() -> T:
-            self.list_requests += 1
+            with self._counting:
+                self.list_requests += 1
             response = self._send(PATIENTS_PATH, params)
             try:
                 return decode(response.content)

@@ -91,7 +91,7 @@ def _read(document: JSONSchema) -> Capabilities:
         nullable=frozenset(
             name for name, schemas in properties.items() if name not in required or NULL in map(_type, schemas)
         ),
-        page_size=next((s["maximum"] for s in parameters.get("limit", []) if "maximum" in s), DEFAULT_PAGE_SIZE),
+        page_size=next((int(s["maximum"]) for s in parameters.get("limit", []) if "maximum" in s), DEFAULT_PAGE_SIZE),
     )
 
 

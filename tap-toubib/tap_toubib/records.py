@@ -10,13 +10,16 @@ import re
 import sys
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Annotated, Any, Generic, Required, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Required, TypedDict, TypeVar
 
 import msgspec
 
 from tap_toubib.negotiation import INT64, JSON_TEXT, PRIMARY_KEY, JSONSchema
 
 T = TypeVar("T")
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Record = dict[str, Any]
 
@@ -37,7 +40,7 @@ sys.set_int_max_str_digits(0)
 class Meta(msgspec.Struct):
     """The part of a page's `meta` that is relied on."""
 
-    total_items: Annotated[int, msgspec.Meta(ge=0)]
+    total_items: Annotated[int, msgspec.Meta(ge=0, le=INT64["maximum"])]
 
 
 class Envelope(msgspec.Struct, Generic[T]):
@@ -70,12 +73,14 @@ class Page:
 
     Attributes:
         records: The loadable records in the order of the answer; instants as text, UTC with microseconds.
+        positions: The position of each of them in the answer.
         rejected: The other ones.
         size: How many records the answer held.
         total_items: How many patients the whole collection held at that moment.
     """
 
     records: list[Record]
+    positions: Sequence[int]
     rejected: list[Rejected]
     size: int
     total_items: int
@@ -107,6 +112,12 @@ class PageDecoder:
         Raises:
             ValueError: The body is no page of records; the message holds no value of it.
         """
+        try:
+            return self._decode(body)
+        except RecursionError as error:
+            raise ValueError("Nested too deeply") from error
+
+    def _decode(self, body: bytes) -> Page:
         if len(body) > MAX_RECORD_BYTES:
             return self._take_apart(body)
         try:
@@ -114,18 +125,19 @@ class PageDecoder:
             records = [self._convert(record) for record in page.data]
         except ValueError:
             return self._take_apart(body)
-        return Page(records, [], len(records), page.meta.total_items)
+        return Page(records, range(len(records)), [], len(records), page.meta.total_items)
 
     def _take_apart(self, body: bytes) -> Page:
         # the standard library's decoder reads what is no valid Unicode, too
         page = msgspec.convert(json.loads(body.decode(errors="surrogateescape")), Envelope[Any])
-        records, rejected = [], []
-        for item in page.data:
+        records, positions, rejected = [], [], []
+        for position, item in enumerate(page.data):
             try:
                 records.append(self._decode_one(json.dumps(item)))
+                positions.append(position)
             except ValueError as error:
                 rejected.append(reject(item, str(error)))
-        return Page(records, rejected, len(page.data), page.meta.total_items)
+        return Page(records, positions, rejected, len(page.data), page.meta.total_items)
 
     def _decode_one(self, text: str) -> Record:
         if len(text) > MAX_RECORD_BYTES:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from singer_sdk import Stream
 from singer_sdk import typing as th
@@ -13,8 +13,10 @@ from singer_sdk.helpers.conform import TypeConformanceLevel
 
 from tap_toubib.negotiation import PRIMARY_KEY, UPDATED_AT
 from tap_toubib.plan import Order, Plan
+from tap_toubib.progress import Progress
 from tap_toubib.records import PageDecoder, to_utc
 from tap_toubib.scan import Scanner
+from tap_toubib.seam import End
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from tap_toubib.records import Page, Record, Rejected
 
 INT64 = th.IntegerType(minimum=-(2**63), maximum=2**63 - 1)
+
+CHECKPOINT = "first_load"
+"""The key in the stream's state under which a first load keeps its place."""
 
 TEXT_PART_LENGTH = 250_000
 """Characters in a row, at most: the loader ends at a line of 2 MB."""
@@ -115,7 +120,8 @@ class PatientsStream(Stream):
         self._client = client
         self._rejected = rejected
         self._plan = Plan.of(api)
-        self._scanner = Scanner(client, PageDecoder(api.schema), self.config.get("page_size", api.page_size))
+        page_size = min(self.config.get("page_size", api.page_size), api.page_size)
+        self._scanner = Scanner(client, PageDecoder(api.schema), page_size, self.config["max_parallel_requests"])
         self.replication_key = UPDATED_AT if self._plan.changes else None
 
     @cached_property
@@ -157,15 +163,18 @@ class PatientsStream(Stream):
         """
         high_water = self.get_replication_key_signpost(context)
         since = self._since(context)
-        if since:
+        checkpoint = self._checkpoint
+        if since and not checkpoint:
             self.audit.kind = "changes"
             yield from self._changes(since, self._opening_pages)
         else:
             self.audit.kind = "first_load" if self._plan.changes else "full"
-            yield from self._everything()
-            if high_water:
+            begun_at = datetime.fromisoformat(checkpoint["high_water"]) if checkpoint else high_water
+            yield from self._everything(begun_at)
+            if begun_at:
                 # what changed while everything was read
-                yield from self._changes(high_water + timedelta(microseconds=1), {})
+                yield from self._changes(begun_at + timedelta(microseconds=1), {})
+            self.stream_state.pop(CHECKPOINT, None)
         if high_water and self.replication_key:
             self.stream_state["replication_key"] = self.replication_key
             self.stream_state["replication_key_value"] = to_utc(high_water)
@@ -182,17 +191,36 @@ class PatientsStream(Stream):
             since -= timedelta(seconds=self.config["lookback_seconds"])
         return since
 
-    def _everything(self) -> Iterator[Record]:
+    @property
+    def _checkpoint(self) -> dict[str, Any] | None:
+        """Where an interrupted first load can go on."""
+        return self.stream_state.get(CHECKPOINT) if self._is_resumable else None
+
+    @property
+    def _is_resumable(self) -> bool:
+        """Only by id, patients keep their places from one run to the next."""
+        return bool(self._plan.changes and self._plan.load and self._plan.load.field == PRIMARY_KEY)
+
+    def _everything(self, high_water: datetime | None) -> Iterator[Record]:
         order = self._plan.load
-        for page in self._scanner.read_pages(order, self._opening_pages.get(order)):
+        checkpoint = self._checkpoint
+        after = End(checkpoint["offset"], checkpoint["last_id"], before=False, ids=frozenset()) if checkpoint else None
+        first = None if after else self._opening_pages.get(order)
+        progress = Progress(self.logger)
+        for page, end in self._scanner.read_pages(order, first=first, after=after):
             yield from self._take(page)
+            if end:
+                progress.report(end.offset + 1, page.total_items)
+            if end and high_water and self._is_resumable:
+                state = {"offset": end.offset, "last_id": end.value, "high_water": to_utc(high_water)}
+                self.stream_state[CHECKPOINT] = state
 
     def _changes(self, since: datetime, opening_pages: Mapping[Order | None, Page]) -> Iterator[Record]:
         """Yield the patients changed or created since an instant, newest first."""
         floor = to_utc(since)
         for order in self._plan.changes:
             dated = False
-            for page in self._scanner.read_pages(order, opening_pages.get(order)):
+            for page, _ in self._scanner.read_pages(order, first=opening_pages.get(order), to_the_end=False):
                 instant = None
                 for record in self._take(page):
                     instant = record.get(order.field)

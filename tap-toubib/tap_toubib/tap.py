@@ -78,6 +78,13 @@ class TapToubib(Tap):
             ),
         ),
         th.Property(
+            "max_parallel_requests",
+            th.IntegerType(minimum=1),
+            default=4,
+            title="Parallel requests",
+            description="How many requests may be in flight at once. A run begins with one.",
+        ),
+        th.Property(
             "user_agent",
             th.StringType,
             default=f"tap-toubib/{version('tap-toubib')}",
@@ -101,6 +108,7 @@ class TapToubib(Tap):
             auth_token=self.config.get("auth_token"),
             user_agent=self.config["user_agent"],
             timeout=self.config["request_timeout"],
+            max_parallel_requests=self.config["max_parallel_requests"],
         )
 
     @cached_property

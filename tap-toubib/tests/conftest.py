@@ -242,13 +242,14 @@ class Runner:
     read: Callable[[], bytes]
     output: Output = field(default_factory=lambda: Output([]))
 
-    def __call__(self, *, bookmark: str | None = None, catalog: Row | None = None, **config: Any) -> Output:
-        state = {"bookmarks": {"patients": {"replication_key": "updated_at", "replication_key_value": bookmark}}}
+    def __call__(
+        self, *, bookmark: str | None = None, state: Row | None = None, catalog: Row | None = None, **config: Any
+    ) -> Output:
+        if bookmark:
+            state = {"bookmarks": {"patients": {"replication_key": "updated_at", "replication_key_value": bookmark}}}
         self.read()
         try:
-            tap = TapToubib(
-                config={"api_url": self.api.url, **config}, state=state if bookmark else None, catalog=catalog
-            )
+            tap = TapToubib(config={"api_url": self.api.url, **config}, state=state, catalog=catalog)
             tap.sync_all()
         finally:
             self.output = Output.of(self.read())
@@ -278,7 +279,9 @@ def api() -> Iterator[Api]:
 @pytest.fixture
 def connect(api: Api) -> Callable[..., client.ToubibClient]:
     def connect(api_url: str = api.url, auth_token: str | None = None, timeout: float = 5) -> client.ToubibClient:
-        return client.ToubibClient(api_url, auth_token=auth_token, user_agent="tester/1", timeout=timeout)
+        return client.ToubibClient(
+            api_url, auth_token=auth_token, user_agent="tester/1", timeout=timeout, max_parallel_requests=2
+        )
 
     return connect
 

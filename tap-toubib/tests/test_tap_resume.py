@@ -1,0 +1,59 @@
+"""A first load that was interrupted goes on where it stopped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from singer_sdk.exceptions import RetriableAPIError
+
+from tap_toubib.streams import PatientsStream
+
+if TYPE_CHECKING:
+    from .conftest import Api, Runner
+
+
+@pytest.fixture
+def state(api: Api, run: Runner, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The state that a load of 30 patients leaves when its fourth page by id fails."""
+    monkeypatch.setattr(PatientsStream, "STATE_MSG_FREQUENCY", 5)
+    for patient in range(1, 31):
+        api.add(patient)
+    api.before[5] = api.fail
+    with pytest.raises(RetriableAPIError):
+        run(page_size=6, max_parallel_requests=1)
+    api.before.clear()
+    api.requests.clear()
+    assert run.output.state
+    return run.output.state
+
+
+def test_the_state_holds_a_place_and_no_bookmark(state: dict[str, Any]) -> None:
+    patients = state["bookmarks"]["patients"]
+    assert patients["first_load"] == {"offset": 10, "last_id": 11, "high_water": "2024-01-30T00:00:00.000000Z"}
+    assert "replication_key_value" not in patients
+
+
+def test_the_next_run_goes_on_from_there(run: Runner, api: Api, state: dict[str, Any]) -> None:
+    output = run(state=state, page_size=6, max_parallel_requests=1)
+    assert output.ids == list(range(11, 31))
+    assert [page["offset"] for page in api.pages if page["sort_field"] == "id"] == ["10", "15", "20", "25"]
+    assert output.state
+    assert output.state["bookmarks"]["patients"] == {
+        "replication_key": "updated_at",
+        "replication_key_value": "2024-01-30T00:00:00.000000Z",
+    }
+
+
+def test_what_was_removed_before_the_place_hides_nobody_behind_it(run: Runner, api: Api, state: dict[str, Any]) -> None:
+    del api.rows[:4]
+    assert set(run(state=state, page_size=6).ids) >= set(range(12, 31))
+
+
+def test_what_changed_before_the_place_since_the_load_began_is_caught_up(
+    run: Runner, api: Api, state: dict[str, Any]
+) -> None:
+    api.rows[1]["updated_at"] = "2024-02-01T00:00:00Z"
+    output = run(state=state, page_size=6)
+    assert 2 in output.ids
+    assert output.bookmark == "2024-02-01T00:00:00.000000Z"
