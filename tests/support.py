@@ -115,12 +115,13 @@ class Destination:
 
 
 def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in the project's folder."""
+    """Run a command in the project's folder, as if no `make` had called the tests."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     return subprocess.run(
         command,
         check=False,
         cwd=PROJECT,
-        env=os.environ | environment,
+        env=inherited | environment,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

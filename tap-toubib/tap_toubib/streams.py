@@ -104,6 +104,7 @@ class PatientsStream(Stream):
 
     name = "patients"
     primary_keys = (PRIMARY_KEY,)
+    STATE_MSG_FREQUENCY = 1_000
     # the records are checked and converted when they are decoded
     TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
 
