@@ -65,7 +65,7 @@ class RejectedRecordsStream(Stream):
             text = rejected.record[start : start + TEXT_PART_LENGTH]
             self._write_record_message({**asdict(rejected), "part": part, "record": text})
 
-    def get_records(self, context: Context | None) -> Iterable[Record]:  # noqa: ARG002  # the SDK's signature
+    def get_records(self, context: Context | None) -> Iterable[Record]:
         """Return nothing: what there is was written when it was met."""
         return ()
 
@@ -136,7 +136,7 @@ class PatientsStream(Stream):
         """The first page in each order that the run begins with."""
         return {order: self._scanner.read_page(order) for order in self._plan.changes or (self._plan.load,)}
 
-    def get_replication_key_signpost(self, context: Context | None = None) -> datetime | None:  # noqa: ARG002
+    def get_replication_key_signpost(self, context: Context | None = None) -> datetime | None:
         """Return the newest change that the source shows as the run begins, never later than now.
 
         It is the bookmark that the run will leave. The SDK asks for it before anything is emitted, so that an API that
@@ -245,13 +245,13 @@ class PatientsStream(Stream):
     def _unknown_to_catalog(self) -> set[str]:
         return set(self.schema["properties"]) - set(self.effective_schema["properties"])
 
-    def post_process(self, row: Record, context: Context | None = None) -> Record:  # noqa: ARG002
+    def post_process(self, row: Record, context: Context | None = None) -> Record:
         """Leave out the columns that the catalog was made without."""
         for name in self._unknown_to_catalog:
             row.pop(name, None)
         return row
 
-    def _increment_stream_state(self, latest_record: Record, *, context: Context | None = None) -> None:  # noqa: ARG002
+    def _increment_stream_state(self, latest_record: Record, *, context: Context | None = None) -> None:
         """Count the record; the bookmark stays, since newest first only the end of the run makes it safe to move on."""
         self.audit.records += 1
 
@@ -283,7 +283,7 @@ class SyncsStream(Stream):
         super().__init__(tap)
         self._patients = patients
 
-    def get_records(self, context: Context | None) -> Iterator[Record]:  # noqa: ARG002
+    def get_records(self, context: Context | None) -> Iterator[Record]:
         """Yield the audit record of this run, if patients were read in it."""
         if self._patients.selected:
             yield asdict(self._patients.audit)
