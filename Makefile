@@ -70,8 +70,9 @@ clean: ## Remove what was installed; the data stay
 
 # -- the local runner ---------------------------------------------------------------------------------------------------
 
+IS_SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
-  $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$python && break; \
+  $$python -c '$(IS_SUPPORTED)' 2>/dev/null && echo $$python && break; \
   done)
 INSTALL := $(UV) pip install --quiet --no-deps --build-constraints requirements/build.txt
 
@@ -79,7 +80,8 @@ INSTALL := $(UV) pip install --quiet --no-deps --build-constraints requirements/
 build-local: .venv/installed .meltano/installed .venvs/toubib-api/installed
 
 .venv/installed: requirements/meltano.txt requirements/build.txt connector/pyproject.toml
-	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 found; PYTHON=/path/to/python names one" >&2; exit 1; }
+	@$(or $(PYTHON),false) -c '$(IS_SUPPORTED)' || \
+	  { echo "Python 3.11, 3.12 or 3.13 is needed; PYTHON=/path/to/python names one" >&2; exit 1; }
 	@echo "Installing Meltano and the commands into .venv"
 	@$(PYTHON) -m venv --clear .venv
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/meltano.txt

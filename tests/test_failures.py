@@ -85,6 +85,12 @@ def test_patients_that_cannot_be_read(loaded: Destination, status: int) -> None:
     assert "check" in line
 
 
+@pytest.mark.parametrize("name", ["raw.duckdb", "what?.duckdb"])
+def test_a_file_name_that_the_parts_cannot_take(tmp_path: Path, name: str) -> None:
+    with stand_in(tmp_path / "toubib.sqlite", 5) as api:
+        assert "will not do" in said(Destination(tmp_path / name), api.url)
+
+
 def test_an_address_that_is_none(loaded: Destination) -> None:
     assert "API_BASEURL" in said(loaded, "toubib")
 

@@ -11,7 +11,7 @@ from toubib_connector.destination import Destination
 from toubib_connector.health import check_health
 from toubib_connector.meltano import PROJECT, run_meltano
 from toubib_connector.state import is_ahead_of_data
-from toubib_connector.summary import summarize
+from toubib_connector.summary import summarize, warnings
 
 JOB = "toubib"
 
@@ -66,6 +66,8 @@ def run(destination: Destination, api_url: str, auth_token: str | None, *, full_
         # the lock is held, so a run that Meltano believes to be under way was killed
         run_meltano(destination, "run", "--force", *(["--full-refresh"] if full_refresh else []), JOB)
         with destination.connect(read_only=True) as connection:
+            for warning in warnings(connection):
+                click.echo(f"Warning: {warning}")
             click.echo(summarize(connection, time.monotonic() - started))
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+UNUSABLE = frozenset("#?'")
 RESERVED = {"main", "raw", "staging", "system", "temp"}
 
 
@@ -60,6 +61,8 @@ class Destination:
         Raises:
             click.ClickException: The folder is not writable, the file is no DuckDB file, or another run holds the lock.
         """
+        if UNUSABLE & set(str(self.path)):
+            raise click.ClickException(f"{self.path} will not do: the loader fails on a path with # ? or '.")
         if self.path.stem in RESERVED:
             raise click.ClickException(
                 f"{self.path.name} will not do: DuckDB calls the database {self.path.stem} after it, and that is the "

@@ -20,15 +20,23 @@ def check_health(api_url: str, auth_token: str | None) -> None:
     click.echo(f"GET {url}:")
     try:
         response = requests.get(url, headers=headers, timeout=TIMEOUT)
+    except (
+        requests.exceptions.MissingSchema,
+        requests.exceptions.InvalidSchema,
+        requests.exceptions.InvalidURL,
+    ) as error:
+        raise click.ClickException(f"{url} is no address. API_BASEURL must look like http://toubib:8000.") from error
     except requests.RequestException as error:
         raise click.ClickException(
             f"No answer from {url} ({type(error).__name__}). Start the API, or set API_BASEURL to where it listens."
         ) from error
-    if response.status_code == requests.codes.unauthorized:
-        raise click.ClickException(f"{url} answered 401 Unauthorized. Set TAP_TOUBIB_AUTH_TOKEN to a valid token.")
+    if response.status_code in {requests.codes.unauthorized, requests.codes.forbidden}:
+        raise click.ClickException(
+            f"{url} answered {response.status_code} {response.reason}. Set TAP_TOUBIB_AUTH_TOKEN to a valid token."
+        )
     if not response.ok or response.text.strip() != '"OK"':
         raise click.ClickException(
-            f'{url} answered {response.status_code} {response.reason}, and not "OK". '
-            "Is API_BASEURL the base URL of a healthy Toubib service?"
+            f'{url} answered {response.status_code} {response.reason}, but not the "OK" of a healthy Toubib service. '
+            "Is API_BASEURL right?"
         )
     click.echo(response.text)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import duckdb
 
 QUERY = """
@@ -26,6 +28,29 @@ select
   requests
 from last_sync
 """
+
+
+REJECTED_QUERY = """
+select distinct coalesce(id, 'without id') || coalesce(' (' || field || ')', '')
+from raw.rejected_records
+where _sdc_extracted_at >= (select max(started_at) from raw.syncs)
+order by 1
+limit 20
+"""
+
+COUNT_QUERY = """
+select total_items_after, (select count(*) from main.patients)
+from raw.syncs order by started_at desc limit 1
+"""
+
+
+def warnings(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
+    """Yield what the last run leaves to be looked at; of a record its id and the field, never the value."""
+    if rejected := [row[0] for row in connection.execute(REJECTED_QUERY).fetchall()]:
+        yield f"Could not be loaded, and is in raw.rejected_records: {', '.join(rejected)}"
+    in_the_source, here = connection.execute(COUNT_QUERY).fetchone() or (0, 0)
+    if in_the_source != here:
+        yield f"The source has {in_the_source} patients, the destination {here} living ones"
 
 
 def summarize(connection: duckdb.DuckDBPyConnection, seconds: float) -> str:

@@ -34,9 +34,9 @@ MAX_RETRY_AFTER = 300
 RETRIED = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 
 HINTS: dict[int, str] = {
-    HTTPStatus.UNAUTHORIZED: "check auth_token",
-    HTTPStatus.FORBIDDEN: "auth_token does not allow this",
-    HTTPStatus.NOT_FOUND: "check that api_url is the base URL of a Toubib service",
+    HTTPStatus.UNAUTHORIZED: "check auth_token (TAP_TOUBIB_AUTH_TOKEN)",
+    HTTPStatus.FORBIDDEN: "auth_token (TAP_TOUBIB_AUTH_TOKEN) does not allow this",
+    HTTPStatus.NOT_FOUND: "check that api_url (API_BASEURL) is the base URL of a Toubib service",
 }
 
 T = TypeVar("T")

@@ -77,6 +77,7 @@ class Page:
         rejected: The other ones.
         size: How many records the answer held.
         total_items: How many patients the whole collection held at that moment.
+        offset: Where it began in the collection.
     """
 
     records: list[Record]
@@ -84,6 +85,7 @@ class Page:
     rejected: list[Rejected]
     size: int
     total_items: int
+    offset: int = 0
 
 
 class PageDecoder:

@@ -88,7 +88,7 @@ class Scanner:
                     by = order.field if order else "default"
                     raise FatalAPIError(f"The API does not keep the order it was asked for ({by}): pages do not join")
                 end = end_of(page, offset, order) if page.records else None
-                yield without(previous, page), end
+                yield replace(without(previous, page), offset=offset), end
                 previous = page
                 if not page.size or self._is_last(offset, page):
                     return

@@ -27,12 +27,14 @@ class End:
         before: Whether the next page must begin before that value, and not at it: rows of the same value have no order
             that lasts until the next request, so all of them must be in one page.
         ids: The patients of the page.
+        tied: Whether that value fills the page, so that neighbours can join and leave out one of its rows all the same.
     """
 
     offset: int
     value: Any
     before: bool
     ids: frozenset[Any]
+    tied: bool = False
 
 
 def end_of(page: Page, offset: int, order: Order | None) -> End:
@@ -51,7 +53,7 @@ def end_of(page: Page, offset: int, order: Order | None) -> End:
     before = page.positions[values.index(values[-1])] - 1
     if before < 1:
         # nearly a whole page of one value: no page holds all of them and begins before them
-        return End(last, values[-1], before=False, ids=ids)
+        return End(last, values[-1], before=False, ids=ids, tied=True)
     return End(offset + before, values[-1], before=True, ids=ids)
 
 

@@ -11,7 +11,7 @@ from singer_sdk import Stream
 from singer_sdk import typing as th
 from singer_sdk.helpers.conform import TypeConformanceLevel
 
-from tap_toubib.negotiation import PRIMARY_KEY, UPDATED_AT
+from tap_toubib.negotiation import CREATED_AT, PRIMARY_KEY, UPDATED_AT
 from tap_toubib.plan import Order, Plan
 from tap_toubib.progress import Progress
 from tap_toubib.records import PageDecoder, to_utc
@@ -220,18 +220,26 @@ class PatientsStream(Stream):
         """Yield the patients changed or created since an instant, newest first."""
         floor = to_utc(since)
         for order in self._plan.changes:
-            dated = False
-            for page, _ in self._scanner.read_pages(order, first=opening_pages.get(order), to_the_end=False):
+            dated = tied = False
+            seen: set[Any] = set()
+            rejected = 0
+            for page, end in self._scanner.read_pages(order, first=opening_pages.get(order), to_the_end=False):
                 instant = None
+                tied = tied or bool(end and end.tied)
+                rejected += len(page.rejected)
                 for record in self._take(page):
                     instant = record.get(order.field)
                     dated = dated or instant is not None
-                    # each patient is looked for in one order: that of its creation only if it was never updated
-                    if instant and instant >= floor and (order.field == UPDATED_AT or not record.get(UPDATED_AT)):
+                    seen.add(record[PRIMARY_KEY])
+                    if is_change(record, order, floor):
                         yield record
                 # some databases put those without an instant first, others last
                 if page.records and dated and (instant is None or instant < floor):
                     break
+            if tied and len(seen) + rejected < page.offset + page.size:
+                # rows of one instant changed places from page to page, and some were in none: by id they cannot
+                for page, _ in self._scanner.read_pages(self._plan.load):
+                    yield from (record for record in self._take(page) if is_change(record, order, floor))
 
     def _take(self, page: Page) -> list[Record]:
         """Account for a page, put its unloadable records aside and return the others."""
@@ -254,6 +262,14 @@ class PatientsStream(Stream):
     def _increment_stream_state(self, latest_record: Record, *, context: Context | None = None) -> None:
         """Count the record; the bookmark stays, since newest first only the end of the run makes it safe to move on."""
         self.audit.records += 1
+
+
+def is_change(record: Record, order: Order, floor: str) -> bool:
+    """Tell whether a patient changed since an instant; one is looked for by creation only if it was never updated."""
+    if order.field == CREATED_AT and record.get(UPDATED_AT):
+        return False
+    instant: str | None = record.get(order.field)
+    return instant is not None and instant >= floor
 
 
 class SyncsStream(Stream):

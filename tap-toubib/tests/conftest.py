@@ -21,6 +21,7 @@ from toubib_api import CURRENT, Release, create_app, prepare
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+from random import sample
 
 Row = dict[str, Any]
 
@@ -93,6 +94,7 @@ class Api:
         rows: The collection.
         script: Answers given to the next requests instead of the usual ones.
         before: What happens right before the nth page (from 1) is read.
+        shuffled: Whether rows of equal values come in another order in every answer.
         nulls_first: Where the newest-first order puts rows without an instant.
         largest_page: What it gives at most, whatever it documents.
         document: The OpenAPI document.
@@ -104,6 +106,7 @@ class Api:
     script: list[Answer] = field(default_factory=list)
     before: dict[int, Callable[[], object]] = field(default_factory=dict)
     nulls_first: bool = False
+    shuffled: bool = False
     largest_page: int = 100
     document: Any = None
     requests: list[Request] = field(default_factory=list)
@@ -140,7 +143,7 @@ class Api:
         return Answer(body=self._page(request.query))
 
     def _page(self, query: dict[str, str]) -> Row:
-        rows = list(self.rows)
+        rows = sample(self.rows, len(self.rows)) if self.shuffled else list(self.rows)
         if key := query.get("sort_field"):
             rows.sort(
                 key=lambda row: ((row.get(key) is None) == self.nulls_first, row.get(key) or ""),

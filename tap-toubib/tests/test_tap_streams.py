@@ -172,6 +172,15 @@ def test_bookmark_is_never_later_than_now(api: Api, run: Runner, bookmark: str |
     assert set(run(bookmark=output.bookmark).ids) == {3, 8}
 
 
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_patients_changed_at_one_instant_are_all_read(api: Api, run: Runner, shuffled: bool) -> None:  # noqa: FBT001
+    api.shuffled = shuffled
+    for patient in range(1, 81):
+        api.add(patient, created_at=day(1), updated_at=day(5) if patient > 20 else day(1))
+    output = run(bookmark=day(3), page_size=10)
+    assert set(output.ids) == set(range(21, 81))
+
+
 def test_page_without_one_loadable_record_does_not_end_the_search(api: Api, run: Runner) -> None:
     fill(api, 12)
     for row in api.rows[6:10]:
