@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 import requests
+from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
 
 TIMEOUT = 10
 """Seconds."""
@@ -20,11 +21,7 @@ def check_health(api_url: str, auth_token: str | None) -> None:
     click.echo(f"GET {url}:")
     try:
         response = requests.get(url, headers=headers, timeout=TIMEOUT)
-    except (
-        requests.exceptions.MissingSchema,
-        requests.exceptions.InvalidSchema,
-        requests.exceptions.InvalidURL,
-    ) as error:
+    except (MissingSchema, InvalidSchema, InvalidURL) as error:
         raise click.ClickException(f"{url} is no address. API_BASEURL must look like http://toubib:8000.") from error
     except requests.RequestException as error:
         raise click.ClickException(

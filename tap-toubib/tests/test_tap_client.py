@@ -214,5 +214,5 @@ def test_service_without_a_readable_openapi_document_has_an_empty_one(
 
 def test_openapi_document_that_is_refused_is_an_error(api: Api, connect: Connect) -> None:
     api.fail(401)
-    with pytest.raises(FatalAPIError, match=r"openapi\.json answered 401 Unauthorized: check auth_token$"):
+    with pytest.raises(FatalAPIError, match=r"openapi\.json answered 401 Unauthorized: check auth_token "):
         connect().get_openapi()
