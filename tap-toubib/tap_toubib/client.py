@@ -185,6 +185,6 @@ def _retry_after(error: Exception) -> float:
 
 def _root_cause(error: BaseException) -> str:
     """Return what went wrong below the layers of the HTTP libraries, whose own messages repeat the whole URL."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__  # type: ignore[assignment]  # one of them is set
+    while below := error.__cause__ or error.__context__:
+        error = below
     return getattr(error, "strerror", None) or type(error).__name__

@@ -52,7 +52,7 @@ class Scanner:
         params: dict[str, str | int] = {"offset": offset, "limit": self._page_size}
         if order:
             params |= {"sort_field": order.field, "sort_dir": order.direction}
-        return self._client.get_patients(params, self._decoder.decode)
+        return replace(self._client.get_patients(params, self._decoder.decode), offset=offset)
 
     def read_pages(
         self, order: Order | None, *, first: Page | None = None, after: End | None = None, to_the_end: bool = True
@@ -78,37 +78,35 @@ class Scanner:
         parallel = self._max_parallel_requests if to_the_end else min(2, self._max_parallel_requests)
         with ReadAhead(lambda offset: self.read_page(order, offset), parallel) as ahead:
             end = after
-            offset, page = (0, first) if first else ahead.read(after.offset if after else 0)
+            page = first or ahead.read(after.offset if after else 0)
             previous: Page | None = None
             restarts = 0
             while True:
-                offset, page = self._join(end, offset, page, order, ahead)
-                restarts += bool(end) and offset == 0
+                page = self._join(end, page, order, ahead)
+                restarts += bool(end) and page.offset == 0
                 if restarts > MAX_RESTARTS:
                     by = order.field if order else "default"
                     raise FatalAPIError(f"The API does not keep the order it was asked for ({by}): pages do not join")
-                end = end_of(page, offset, order) if page.records else None
-                yield replace(without(previous, page), offset=offset), end
+                end = end_of(page, order) if page.records else None
+                yield without(previous, page), end
                 previous = page
-                if not page.size or self._is_last(offset, page):
+                if not page.size or self._is_last(page):
                     return
                 ahead.expect(step=max(page.size - overlap, 1), total_items=page.total_items)
-                offset, page = ahead.read(end.offset if end else offset + page.size)
+                page = ahead.read(end.offset if end else page.offset + page.size)
 
-    def _is_last(self, offset: int, page: Page) -> bool:
+    def _is_last(self, page: Page) -> bool:
         # more rows than the total: the one was counted before the others were read, or is no count at all
-        read = offset + page.size
+        read = page.offset + page.size
         return read == page.total_items or (read > page.total_items and page.size < self._page_size)
 
-    def _join(
-        self, end: End | None, offset: int, page: Page, order: Order | None, ahead: ReadAhead
-    ) -> tuple[int, Page]:
+    def _join(self, end: End | None, page: Page, order: Order | None, ahead: ReadAhead) -> Page:
         """Return a page that joins an end: this one, or one from further back."""
         back = max(self._page_size // 2, 1)
-        while end and offset > 0 and not joins(end, page, order):
-            offset, page = ahead.read(max(0, min(offset, end.offset) - back))
+        while end and page.offset > 0 and not joins(end, page, order):
+            page = ahead.read(max(0, min(page.offset, end.offset) - back))
             back *= 2
-        return offset, page
+        return page
 
 
 class ReadAhead:
@@ -141,8 +139,8 @@ class ReadAhead:
         """Say how far apart the next pages are, and where they end."""
         self._step, self._total_items = step, total_items
 
-    def read(self, offset: int) -> tuple[int, Page]:
-        """Return the page at an offset, or one that was read ahead and begins shortly before it, and where it begins.
+    def read(self, offset: int) -> Page:
+        """Return the page at an offset, or one that was read ahead and begins shortly before it.
 
         Raises:
             FatalAPIError: The service refused the request.
@@ -152,12 +150,12 @@ class ReadAhead:
         page = self._pages.pop(begin, None) or self._executor.submit(self._read, begin)
         for passed in [ready for ready in self._pages if ready <= begin]:
             self._pages.pop(passed).cancel()
-        following = max(begin, *self._pages) + self._step if self._pages else begin + self._step
+        following = max([begin, *self._pages]) + self._step
         while len(self._pages) < self._parallel - 1 and following < self._total_items:
             self._pages[following] = self._executor.submit(self._read, following)
             following += self._step
         self._parallel = min(self._parallel + 1, self._max_parallel_requests)
-        return begin, page.result()
+        return page.result()
 
 
 def without(previous: Page | None, page: Page) -> Page:

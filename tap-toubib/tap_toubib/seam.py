@@ -37,16 +37,10 @@ class End:
     tied: bool = False
 
 
-def end_of(page: Page, offset: int, order: Order | None) -> End:
-    """Return where a page ended; it holds at least one record.
-
-    Args:
-        page: The page.
-        offset: Where it began.
-        order: The order it was asked for in.
-    """
+def end_of(page: Page, order: Order | None) -> End:
+    """Return where a page, which holds at least one record, ended in the order that it was asked for in."""
     ids = frozenset(record[PRIMARY_KEY] for record in page.records)
-    last = max(offset + page.positions[-1], offset + 1)
+    last = page.offset + max(page.positions[-1], 1)
     values = [record.get(order.field) if order else None for record in page.records]
     if order is None or values[-1] is None or order.field == PRIMARY_KEY:
         return End(last, values[-1], before=False, ids=ids)
@@ -54,7 +48,7 @@ def end_of(page: Page, offset: int, order: Order | None) -> End:
     if before < 1:
         # nearly a whole page of one value: no page holds all of them and begins before them
         return End(last, values[-1], before=False, ids=ids, tied=True)
-    return End(offset + before, values[-1], before=True, ids=ids)
+    return End(page.offset + before, values[-1], before=True, ids=ids)
 
 
 def joins(end: End, page: Page, order: Order | None) -> bool:

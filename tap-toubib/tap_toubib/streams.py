@@ -11,7 +11,7 @@ from singer_sdk import Stream
 from singer_sdk import typing as th
 from singer_sdk.helpers.conform import TypeConformanceLevel
 
-from tap_toubib.negotiation import CREATED_AT, PRIMARY_KEY, UPDATED_AT
+from tap_toubib.negotiation import CREATED_AT, INT64, PRIMARY_KEY, UPDATED_AT
 from tap_toubib.plan import Order, Plan
 from tap_toubib.progress import Progress
 from tap_toubib.records import PageDecoder, to_utc
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tap_toubib.negotiation import Capabilities
     from tap_toubib.records import Page, Record, Rejected
 
-INT64 = th.IntegerType(minimum=-(2**63), maximum=2**63 - 1)
+COUNT = th.IntegerType(**INT64)
 
 CHECKPOINT = "first_load"
 """The key in the stream's state under which a first load keeps its place."""
@@ -45,7 +45,7 @@ class RejectedRecordsStream(Stream):
         th.Property("id", th.StringType, description="The patient's id, if it has one."),
         th.Property("field", th.StringType, description="The column at fault, if one can be named."),
         th.Property("reason", th.StringType, description="What is wrong with it."),
-        th.Property("part", INT64, description="1, or the position of this part of a record too long for one row."),
+        th.Property("part", COUNT, description="1, or the position of this part of a record too long for one row."),
         th.Property("record", th.StringType, description="The record as JSON text, or a part of that."),
     ).to_dict()
 
@@ -280,11 +280,11 @@ class SyncsStream(Stream):
         th.Property("started_at", th.DateTimeType, description="When the first request was sent."),
         th.Property("ended_at", th.DateTimeType, description="When the last record was read."),
         th.Property("kind", th.StringType, description="first_load, changes, or full: everything, on every run."),
-        th.Property("total_items_before", INT64, description="Patients in the source at the first request."),
-        th.Property("total_items_after", INT64, description="Patients in the source at the last request."),
-        th.Property("records", INT64, description="Patients emitted, repetitions included."),
-        th.Property("rejected", INT64, description="Records that could not be loaded."),
-        th.Property("requests", INT64, description="Pages asked for, failed attempts included."),
+        th.Property("total_items_before", COUNT, description="Patients in the source at the first request."),
+        th.Property("total_items_after", COUNT, description="Patients in the source at the last request."),
+        th.Property("records", COUNT, description="Patients emitted, repetitions included."),
+        th.Property("rejected", COUNT, description="Records that could not be loaded."),
+        th.Property("requests", COUNT, description="Pages asked for, failed attempts included."),
         th.Property("bookmark_before", th.DateTimeType, description="The bookmark that the run found."),
         th.Property("bookmark_after", th.DateTimeType, description="The bookmark that the run left."),
     ).to_dict()

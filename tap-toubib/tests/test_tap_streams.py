@@ -173,7 +173,7 @@ def test_bookmark_is_never_later_than_now(api: Api, run: Runner, bookmark: str |
 
 
 @pytest.mark.parametrize("shuffled", [False, True])
-def test_patients_changed_at_one_instant_are_all_read(api: Api, run: Runner, shuffled: bool) -> None:  # noqa: FBT001
+def test_patients_changed_at_one_instant_are_all_read(api: Api, run: Runner, *, shuffled: bool) -> None:
     api.shuffled = shuffled
     for patient in range(1, 81):
         api.add(patient, created_at=day(1), updated_at=day(5) if patient > 20 else day(1))
