@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 import httpx
-import uvicorn
 
 from toubib_api.app import create_app
 from toubib_api.database import prepare
 from toubib_api.release import CURRENT, Release
+from toubib_api.testing import serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,25 +56,10 @@ class Api:
 
 
 @contextmanager
-def serve(app: Any) -> Iterator[str]:
-    """Serve an ASGI application on a free port and yield its URL."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", lifespan="on"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive(), "the server did not start"
-    try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
-
-
-@contextmanager
 def stand_in(database: Path, patients: int = 0, release: Release = CURRENT) -> Iterator[Api]:
     """Serve the stand-in on a database file."""
     prepare(database, release, patients)
-    with serve(create_app(database, release)) as url:
+    with serving(create_app(database, release)) as url:
         yield Api(url, database)
 
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fastapi import FastAPI, Response
-from support import Destination, serve, stand_in
+from support import Destination, stand_in
+
+from toubib_api.testing import serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,13 +75,13 @@ def test_an_api_that_is_down(loaded: Destination) -> None:
 
 @pytest.mark.parametrize("status", [200, 401, 404, 500])
 def test_a_service_that_is_not_a_healthy_toubib(loaded: Destination, status: int) -> None:
-    with serve(api_that_answers(status, healthy=False)) as url:
+    with serving(api_that_answers(status, healthy=False)) as url:
         assert said(loaded, url).startswith(f"Error: {url}/health answered {status}")
 
 
 @pytest.mark.parametrize("status", [401, 404])
 def test_patients_that_cannot_be_read(loaded: Destination, status: int) -> None:
-    with serve(api_that_answers(status, healthy=True)) as url:
+    with serving(api_that_answers(status, healthy=True)) as url:
         line = said(loaded, url)
     assert f"answered {status}" in line
     assert "check" in line

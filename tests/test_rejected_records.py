@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Response
-from support import serve
+
+from toubib_api.testing import serving
 
 if TYPE_CHECKING:
     from support import Destination
@@ -36,7 +37,7 @@ def api_with_a_bad_record() -> FastAPI:
 
 
 def test_a_record_that_fits_no_type_is_kept_aside(destination: Destination) -> None:
-    with serve(api_with_a_bad_record()) as url:
+    with serving(api_with_a_bad_record()) as url:
         outcome = destination.make("run", api_url=url)
     assert outcome.returncode == 0, outcome.stdout
     *_, told, counted, summary = outcome.stdout.splitlines()

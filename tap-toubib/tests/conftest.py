@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from random import sample
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-import uvicorn
 
 from tap_toubib import client
 from tap_toubib.tap import TapToubib
 from toubib_api import CURRENT, Release, create_app, prepare
+from toubib_api.testing import serving as serving_app
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-from random import sample
 
 Row = dict[str, Any]
 
@@ -181,21 +180,6 @@ def serving(api: Api) -> Iterator[None]:
             thread.join()
 
 
-@contextmanager
-def serving_stand_in(database: Path, release: Release) -> Iterator[str]:
-    server = uvicorn.Server(uvicorn.Config(create_app(database, release), port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.01)
-    try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
-
-
 @dataclass(frozen=True)
 class Output:
     """What a run of the tap wrote."""
@@ -302,6 +286,6 @@ def stand_in(tmp_path: Path) -> Iterator[Callable[..., str]]:
         def serve(patients: int, release: Release = CURRENT) -> str:
             database = tmp_path / "toubib.sqlite"
             prepare(database, release, patients)
-            return servers.enter_context(serving_stand_in(database, release))
+            return servers.enter_context(serving_app(create_app(database, release)))
 
         yield serve

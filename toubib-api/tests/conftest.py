@@ -1,8 +1,6 @@
 import json
-import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -10,27 +8,11 @@ from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 import pytest
-import uvicorn
 
 from toubib_api import CURRENT, Release, create_app, prepare
+from toubib_api.testing import serving
 
 Call = Callable[..., tuple[int, Any]]
-
-
-@contextmanager
-def running(database: Path, release: Release) -> Iterator[str]:
-    config = uvicorn.Config(create_app(database, release), port=0, log_level="warning", timeout_graceful_shutdown=3)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.01)
-    try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 @pytest.fixture
@@ -55,7 +37,7 @@ def serve(tmp_path: Path, call: Call) -> Iterator[Callable[..., Call]]:
 
         def serve(release: Release = CURRENT, patients: int = 42, database: Path = tmp_path / "toubib.sqlite") -> Call:
             prepare(database, release, patients)
-            address = servers.enter_context(running(database, release))
+            address = servers.enter_context(serving(create_app(database, release)))
             return lambda method, path, *args, **parameters: call(method, address + path, *args, **parameters)
 
         yield serve
