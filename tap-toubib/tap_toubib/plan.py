@@ -10,6 +10,9 @@ from tap_toubib.negotiation import CREATED_AT, PRIMARY_KEY, UPDATED_AT
 if TYPE_CHECKING:
     from tap_toubib.negotiation import Capabilities
 
+EMAIL = "email"
+DEFAULT_SORT_FIELD = "last_name"
+
 
 @dataclass(frozen=True)
 class Order:
@@ -18,25 +21,36 @@ class Order:
     field: str
     direction: str = "asc"
 
+    @property
+    def is_unique(self) -> bool:
+        """Whether no two patients have the same place: the order of others changes from one request to the next."""
+        return self.field in {PRIMARY_KEY, EMAIL}
+
+    @property
+    def is_comparable(self) -> bool:
+        """Whether values compare here as they do in the service: texts do so by rules of its database."""
+        return self.field in {PRIMARY_KEY, CREATED_AT, UPDATED_AT}
+
 
 @dataclass(frozen=True)
 class Plan:
     """The orders of a run.
 
     Attributes:
-        load: For reading everything: one that keeps its place while patients change; None for the service's own.
+        load: For reading everything: the one that changes move least in, and ties hide least in.
         changes: For reading what changed, newest first, each until the bookmark; empty when the API cannot tell.
     """
 
-    load: Order | None
+    load: Order
     changes: tuple[Order, ...]
 
     @classmethod
     def of(cls, api: Capabilities) -> Self:
         """Return the plan for an API."""
         columns = api.schema["properties"].keys() & api.sortable
-        orders = (Order(PRIMARY_KEY), Order(CREATED_AT), Order(UPDATED_AT, "desc"))
-        load = next((order for order in orders if order.field in columns), None)
+        orders = (Order(PRIMARY_KEY), Order(EMAIL), Order(CREATED_AT), Order(UPDATED_AT, "desc"))
+        any_other = Order(min(columns or api.sortable, default=DEFAULT_SORT_FIELD))
+        load = next((order for order in orders if order.field in columns), any_other)
         if UPDATED_AT not in columns:
             return cls(load, ())
         if UPDATED_AT not in api.nullable:

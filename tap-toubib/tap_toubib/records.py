@@ -10,16 +10,14 @@ import re
 import sys
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Required, TypedDict, TypeVar
+from functools import cached_property
+from typing import Annotated, Any, Generic, Required, TypedDict, TypeVar
 
 import msgspec
 
 from tap_toubib.negotiation import INT64, JSON_TEXT, PRIMARY_KEY, JSONSchema
 
 T = TypeVar("T")
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 Record = dict[str, Any]
 
@@ -72,20 +70,25 @@ class Page:
     """One answer to the list operation.
 
     Attributes:
-        records: The loadable records in the order of the answer; instants as text, UTC with microseconds.
-        positions: The position of each of them in the answer.
-        rejected: The other ones.
-        size: How many records the answer held.
+        rows: What the answer held, in its order: loadable records, whose instants are text, UTC with microseconds, and
+            the others.
         total_items: How many patients the whole collection held at that moment.
         offset: Where it began in the collection.
     """
 
-    records: list[Record]
-    positions: Sequence[int]
-    rejected: list[Rejected]
-    size: int
+    rows: list[Record | Rejected]
     total_items: int
     offset: int = 0
+
+    @cached_property
+    def records(self) -> list[Record]:
+        """The loadable records."""
+        return [row for row in self.rows if not isinstance(row, Rejected)]
+
+    @cached_property
+    def rejected(self) -> list[Rejected]:
+        """The other ones."""
+        return [row for row in self.rows if isinstance(row, Rejected)]
 
 
 class PageDecoder:
@@ -124,27 +127,23 @@ class PageDecoder:
             return self._take_apart(body)
         try:
             page = self._page.decode(body)
-            records = [self._convert(record) for record in page.data]
+            return Page([self._convert(record) for record in page.data], page.meta.total_items)
         except ValueError:
             return self._take_apart(body)
-        return Page(records, range(len(records)), [], len(records), page.meta.total_items)
 
     def _take_apart(self, body: bytes) -> Page:
         # the standard library's decoder reads what is no valid Unicode, too
         page = msgspec.convert(json.loads(body.decode(errors="surrogateescape")), Envelope[Any])
-        records, positions, rejected = [], [], []
-        for position, item in enumerate(page.data):
-            try:
-                records.append(self._decode_one(json.dumps(item)))
-                positions.append(position)
-            except ValueError as error:
-                rejected.append(reject(item, str(error)))
-        return Page(records, positions, rejected, len(page.data), page.meta.total_items)
+        return Page([self._decode_one(item) for item in page.data], page.meta.total_items)
 
-    def _decode_one(self, text: str) -> Record:
+    def _decode_one(self, item: object) -> Record | Rejected:
+        text = json.dumps(item)
         if len(text) > MAX_RECORD_BYTES:
-            raise ValueError(f"Longer than {MAX_RECORD_BYTES} bytes")
-        return self._convert(self._patient.decode(text))
+            return reject(item, f"Longer than {MAX_RECORD_BYTES} bytes")
+        try:
+            return self._convert(self._patient.decode(text))
+        except ValueError as error:
+            return reject(item, str(error))
 
     def _convert(self, record: Record) -> Record:
         for name, converter in self._converters.items():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 from singer_sdk.exceptions import FatalAPIError
 
 from tap_toubib.negotiation import PRIMARY_KEY
+from tap_toubib.records import Page, Rejected
 from tap_toubib.seam import end_of, joins
 
 if TYPE_CHECKING:
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
 
     from tap_toubib.client import ToubibClient
     from tap_toubib.plan import Order
-    from tap_toubib.records import Page, PageDecoder
+    from tap_toubib.records import PageDecoder
     from tap_toubib.seam import End
 
 
-MAX_RESTARTS = 5
+MAX_RESTARTS = 20
 """How often a scan may be thrown back to the first page by a collection that moves."""
 
 
@@ -42,68 +43,92 @@ class Scanner:
         self._page_size = page_size
         self._max_parallel_requests = max_parallel_requests
 
-    def read_page(self, order: Order | None, offset: int = 0) -> Page:
-        """Return the page at an offset of the collection in an order; None is the service's own.
+    def read_page(self, order: Order, offset: int = 0) -> Page:
+        """Return the page at an offset of the collection in an order.
 
         Raises:
             FatalAPIError: The service refused the request.
             RetriableAPIError: The service gave no usable answer, however often it was asked.
         """
-        params: dict[str, str | int] = {"offset": offset, "limit": self._page_size}
-        if order:
-            params |= {"sort_field": order.field, "sort_dir": order.direction}
+        place = {"offset": offset, "limit": self._page_size}
+        params = place | {"sort_field": order.field, "sort_dir": order.direction}
         return replace(self._client.get_patients(params, self._decoder.decode), offset=offset)
 
-    def read_pages(
-        self, order: Order | None, *, first: Page | None = None, after: End | None = None, to_the_end: bool = True
-    ) -> Iterator[tuple[Page, End | None]]:
-        """Yield the pages of the collection in an order, each without the records of the one before it.
+    def read_newest(self, order: Order) -> Page:
+        """Return the page with which the instants of a newest-first order begin: the first one, as a rule.
 
-        A patient that stays where it is in the order while it is read is in one of them, whatever happens to others.
-
-        Args:
-            order: The order; None for the service's own.
-            first: The first page, if it was read already.
-            after: The end of the last page that needs not be read again.
-            to_the_end: Whether all pages will be wanted; if not, one at most is read in vain.
-
-        Yields:
-            A page, and where it ended; None if it holds no loadable record.
+        Some databases put rows without an instant in front of all others. Where those end is found by bisection.
 
         Raises:
             FatalAPIError: The service refused a request.
             RetriableAPIError: The service gave no usable answer, however often it was asked.
         """
-        overlap = 1 if order and order.field == PRIMARY_KEY else 2
+        page = self.read_page(order)
+        low, high = 0, page.total_items
+        while True:
+            instants = [record.get(order.field) for record in page.records]
+            if not instants or instants[0]:
+                if page.offset == 0:
+                    return page
+                high = page.offset
+                low = low if low < high else 0
+            elif instants[-1] or self._is_last(page):
+                return page
+            else:
+                low = page.offset + len(page.rows) - 1
+            page = self.read_page(order, (low + high) // 2)
+
+    def read_pages(
+        self, order: Order, *, first: Page | None = None, after: End | None = None, to_the_end: bool = True
+    ) -> Iterator[tuple[Page, End]]:
+        """Yield the pages of the collection in an order, each without the rows of the one before it.
+
+        A patient that stays where it is in the order while it is read is in one of them, whatever happens to others.
+
+        Args:
+            order: The order.
+            first: The first page, if it was read already.
+            after: The end of the last page that needs not be read again.
+            to_the_end: Whether all pages will be wanted; if not, one at most is read in vain.
+
+        Yields:
+            A page, and where it ended.
+
+        Raises:
+            FatalAPIError: The service refused a request, or does not keep the order.
+            RetriableAPIError: The service gave no usable answer, however often it was asked.
+        """
+        overlap = 1 if order.is_unique else 2
         parallel = self._max_parallel_requests if to_the_end else min(2, self._max_parallel_requests)
         with ReadAhead(lambda offset: self.read_page(order, offset), parallel) as ahead:
             end = after
             page = first or ahead.read(after.offset if after else 0)
-            previous: Page | None = None
             restarts = 0
             while True:
-                page = self._join(end, page, order, ahead)
-                restarts += bool(end) and page.offset == 0
+                if end:
+                    page = self._join(end, page, order, ahead)
+                    restarts += page.offset == 0
                 if restarts > MAX_RESTARTS:
-                    by = order.field if order else "default"
-                    raise FatalAPIError(f"The API does not keep the order it was asked for ({by}): pages do not join")
-                end = end_of(page, order) if page.records else None
-                yield without(previous, page), end
-                previous = page
-                if not page.size or self._is_last(page):
+                    raise FatalAPIError(
+                        f"The API does not keep the order it was asked for ({order.field}): pages do not join"
+                    )
+                fresh = without(end.page, page) if end else page
+                end = end_of(page, order)
+                yield fresh, end
+                if not page.rows or self._is_last(page):
                     return
-                ahead.expect(step=max(page.size - overlap, 1), total_items=page.total_items)
-                page = ahead.read(end.offset if end else page.offset + page.size)
+                ahead.expect(step=max(len(page.rows) - overlap, 1), total_items=page.total_items)
+                page = ahead.read(end.offset)
 
     def _is_last(self, page: Page) -> bool:
         # more rows than the total: the one was counted before the others were read, or is no count at all
-        read = page.offset + page.size
-        return read == page.total_items or (read > page.total_items and page.size < self._page_size)
+        read = page.offset + len(page.rows)
+        return read == page.total_items or (read > page.total_items and len(page.rows) < self._page_size)
 
-    def _join(self, end: End | None, page: Page, order: Order | None, ahead: ReadAhead) -> Page:
+    def _join(self, end: End, page: Page, order: Order, ahead: ReadAhead) -> Page:
         """Return a page that joins an end: this one, or one from further back."""
         back = max(self._page_size // 2, 1)
-        while end and page.offset > 0 and not joins(end, page, order):
+        while page.offset > 0 and not joins(end, page, order):
             page = ahead.read(max(0, min(page.offset, end.offset) - back))
             back *= 2
         return page
@@ -158,19 +183,15 @@ class ReadAhead:
         return page.result()
 
 
-def without(previous: Page | None, page: Page) -> Page:
+def without(previous: Page, page: Page) -> Page:
     """Return a page without what the one before it showed already."""
-    if previous is None:
-        return page
-    seen = {record[PRIMARY_KEY] for record in previous.records}
-    kept = [
-        (position, record)
-        for position, record in zip(page.positions, page.records, strict=True)
-        if record[PRIMARY_KEY] not in seen
-    ]
+    seen = {record[PRIMARY_KEY]: record for record in previous.records}
+    rejected = previous.rejected
     return replace(
         page,
-        positions=[position for position, _ in kept],
-        records=[record for _, record in kept],
-        rejected=[rejected for rejected in page.rejected if rejected not in previous.rejected],
+        rows=[
+            row
+            for row in page.rows
+            if (row not in rejected if isinstance(row, Rejected) else row != seen.get(row[PRIMARY_KEY]))
+        ],
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tap_toubib.negotiation import PRIMARY_KEY
+from tap_toubib.records import Rejected
 
 if TYPE_CHECKING:
     from tap_toubib.plan import Order
@@ -23,42 +23,47 @@ class End:
 
     Attributes:
         offset: Where the next page has to begin at the latest, if nothing has moved.
-        value: What the sort field held there; None if that cannot be compared.
+        value: What the sort field held there; None if it held nothing.
+        page: The page; one without rows if an earlier run read it.
         before: Whether the next page must begin before that value, and not at it: rows of the same value have no order
             that lasts until the next request, so all of them must be in one page.
-        ids: The patients of the page.
         tied: Whether that value fills the page, so that neighbours can join and leave out one of its rows all the same.
     """
 
     offset: int
     value: Any
-    before: bool
-    ids: frozenset[Any]
+    page: Page
+    before: bool = False
     tied: bool = False
 
 
-def end_of(page: Page, order: Order | None) -> End:
-    """Return where a page, which holds at least one record, ended in the order that it was asked for in."""
-    ids = frozenset(record[PRIMARY_KEY] for record in page.records)
-    last = page.offset + max(page.positions[-1], 1)
-    values = [record.get(order.field) if order else None for record in page.records]
-    if order is None or values[-1] is None or order.field == PRIMARY_KEY:
-        return End(last, values[-1], before=False, ids=ids)
-    before = page.positions[values.index(values[-1])] - 1
+def end_of(page: Page, order: Order) -> End:
+    """Return where a page ended in the order that it was asked for in."""
+    values = [None if isinstance(row, Rejected) else row.get(order.field) for row in page.rows]
+    value = page.records[-1].get(order.field) if page.records else None
+    last = page.offset + max(len(page.rows) - 1, 1)
+    if value is None or order.is_unique:
+        return End(last, value, page)
+    before = values.index(value) - 1
     if before < 1:
         # nearly a whole page of one value: no page holds all of them and begins before them
-        return End(last, values[-1], before=False, ids=ids, tied=True)
-    return End(page.offset + before, values[-1], before=True, ids=ids)
+        return End(last, value, page, tied=True)
+    return End(page.offset + before, value, page, before=True)
 
 
-def joins(end: End, page: Page, order: Order | None) -> bool:
+def joins(end: End, page: Page, order: Order) -> bool:
     """Tell whether a page that does not begin the collection leaves no row out after an end."""
-    if not page.records or page.positions[0] > 0:
-        # a page that begins with an unloadable record cannot tell; an empty one begins too late
-        return page.size > 0
-    first = page.records[0].get(order.field) if order else None
-    if order is None or first is None or end.value is None:
-        return any(record[PRIMARY_KEY] in end.ids for record in page.records)
-    if first == end.value:
-        return not end.before
-    return bool(first < end.value if order.direction == "asc" else first > end.value)
+    if not page.rows:
+        return False
+    first = page.rows[0]
+    value = None if isinstance(first, Rejected) else first.get(order.field)
+    if end.value is not None and value is not None:
+        if value == end.value:
+            return not end.before
+        if order.is_comparable:
+            return bool(value < end.value if order.direction == "asc" else value > end.value)
+    if end.value is not None and value is None and any(record.get(order.field) for record in page.records):
+        # rows without a value are in front of all others in this service
+        return True
+    # a row that is as it was has not passed any other that is
+    return first in end.page.rows

@@ -14,7 +14,7 @@ from singer_sdk.helpers.conform import TypeConformanceLevel
 from tap_toubib.negotiation import CREATED_AT, INT64, PRIMARY_KEY, UPDATED_AT
 from tap_toubib.plan import Order, Plan
 from tap_toubib.progress import Progress
-from tap_toubib.records import PageDecoder, to_utc
+from tap_toubib.records import Page, PageDecoder, to_utc
 from tap_toubib.scan import Scanner
 from tap_toubib.seam import End
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from tap_toubib.client import ToubibClient
     from tap_toubib.negotiation import Capabilities
-    from tap_toubib.records import Page, Record, Rejected
+    from tap_toubib.records import Record, Rejected
 
 COUNT = th.IntegerType(**INT64)
 
@@ -132,9 +132,11 @@ class PatientsStream(Stream):
         return Sync(started_at=to_utc(datetime.now(UTC)), bookmark_before=bookmark)
 
     @cached_property
-    def _opening_pages(self) -> dict[Order | None, Page]:
+    def _opening_pages(self) -> dict[Order, Page]:
         """The first page in each order that the run begins with."""
-        return {order: self._scanner.read_page(order) for order in self._plan.changes or (self._plan.load,)}
+        if not self._plan.changes:
+            return {self._plan.load: self._scanner.read_page(self._plan.load)}
+        return {order: self._scanner.read_newest(order) for order in self._plan.changes}
 
     def get_replication_key_signpost(self, context: Context | None = None) -> datetime | None:
         """Return the newest change that the source shows as the run begins, never later than now.
@@ -146,6 +148,8 @@ class PatientsStream(Stream):
             FatalAPIError: The service refused the request.
             RetriableAPIError: The service gave no usable answer, however often it was asked.
         """
+        # what shows up between two of the pages must not lift the bookmark over what the first was too early for
+        latest = datetime.fromisoformat(self.audit.started_at)
         self.audit.total_items_before = next(iter(self._opening_pages.values())).total_items
         changes = [
             record[order.field]
@@ -153,7 +157,7 @@ class PatientsStream(Stream):
             for record in self._opening_pages[order].records
             if record.get(order.field)
         ]
-        return min(datetime.fromisoformat(max(changes)), datetime.now(UTC)) if changes else None
+        return min(datetime.fromisoformat(max(changes)), latest) if changes else None
 
     def get_records(self, context: Context | None) -> Iterator[Record]:
         """Yield what the destination lacks, then leave the bookmark for the next run.
@@ -173,8 +177,10 @@ class PatientsStream(Stream):
             begun_at = datetime.fromisoformat(checkpoint["high_water"]) if checkpoint else high_water
             yield from self._everything(begun_at)
             if begun_at:
-                # what changed while everything was read
-                yield from self._changes(begun_at + timedelta(microseconds=1), {})
+                # what changed meanwhile; what was committed late meanwhile, too, if that began before this run: the next
+                # one looks back no further than to this one
+                since = begun_at - self._lookback if checkpoint else begun_at + timedelta(microseconds=1)
+                yield from self._changes(since, {})
             self.stream_state.pop(CHECKPOINT, None)
         if high_water and self.replication_key:
             self.stream_state["replication_key"] = self.replication_key
@@ -189,8 +195,12 @@ class PatientsStream(Stream):
         bookmark = self.audit.bookmark_before
         if since and bookmark and to_utc(since) == to_utc(datetime.fromisoformat(bookmark)):
             # what is committed late carries an instant from before the bookmark
-            since -= timedelta(seconds=self.config["lookback_seconds"])
+            since -= self._lookback
         return since
+
+    @property
+    def _lookback(self) -> timedelta:
+        return timedelta(seconds=self.config["lookback_seconds"])
 
     @property
     def _checkpoint(self) -> dict[str, Any] | None:
@@ -200,43 +210,38 @@ class PatientsStream(Stream):
     @property
     def _is_resumable(self) -> bool:
         """Only by id, patients keep their places from one run to the next."""
-        return bool(self._plan.changes and self._plan.load and self._plan.load.field == PRIMARY_KEY)
+        return bool(self._plan.changes and self._plan.load.field == PRIMARY_KEY)
 
     def _everything(self, high_water: datetime | None) -> Iterator[Record]:
         order = self._plan.load
         checkpoint = self._checkpoint
-        after = End(checkpoint["offset"], checkpoint["last_id"], before=False, ids=frozenset()) if checkpoint else None
+        after = End(checkpoint["offset"], checkpoint["last_id"], Page([], 0)) if checkpoint else None
         first = None if after else self._opening_pages.get(order)
         progress = Progress(self.logger)
         for page, end in self._scanner.read_pages(order, first=first, after=after):
             yield from self._take(page)
-            if end:
-                progress.report(end.offset + 1, page.total_items)
-            if end and high_water and self._is_resumable:
+            progress.report(end.offset + 1, page.total_items)
+            if high_water and end.value is not None and self._is_resumable:
                 state = {"offset": end.offset, "last_id": end.value, "high_water": to_utc(high_water)}
                 self.stream_state[CHECKPOINT] = state
 
-    def _changes(self, since: datetime, opening_pages: Mapping[Order | None, Page]) -> Iterator[Record]:
+    def _changes(self, since: datetime, opening_pages: Mapping[Order, Page]) -> Iterator[Record]:
         """Yield the patients changed or created since an instant, newest first."""
         floor = to_utc(since)
         for order in self._plan.changes:
-            dated = tied = False
+            first = opening_pages.get(order) or self._scanner.read_newest(order)
+            tied = False
             seen: set[Any] = set()
-            rejected = 0
-            for page, end in self._scanner.read_pages(order, first=opening_pages.get(order), to_the_end=False):
-                instant = None
-                tied = tied or bool(end and end.tied)
+            read = rejected = 0
+            for page, end in self._scanner.read_pages(order, first=first, to_the_end=False):
+                tied = tied or end.tied
+                read = end.page.offset + len(end.page.rows) - first.offset
                 rejected += len(page.rejected)
-                for record in self._take(page):
-                    instant = record.get(order.field)
-                    dated = dated or instant is not None
-                    seen.add(record[PRIMARY_KEY])
-                    if is_change(record, order, floor):
-                        yield record
-                # some databases put those without an instant first, others last
-                if page.records and dated and (instant is None or instant < floor):
+                seen.update(record[PRIMARY_KEY] for record in page.records)
+                yield from (record for record in self._take(page) if is_change(record, order, floor))
+                if is_past(end.page, order, floor):
                     break
-            if tied and len(seen) + rejected < page.offset + page.size:
+            if tied and len(seen) + rejected < read:
                 # rows of one instant changed places from page to page, and some were in none: by id they cannot
                 for page, _ in self._scanner.read_pages(self._plan.load):
                     yield from (record for record in self._take(page) if is_change(record, order, floor))
@@ -270,6 +275,15 @@ def is_change(record: Record, order: Order, floor: str) -> bool:
         return False
     instant: str | None = record.get(order.field)
     return instant is not None and instant >= floor
+
+
+def is_past(page: Page, order: Order, floor: str) -> bool:
+    """Tell whether no patient behind a page of a newest-first order can have changed since an instant."""
+    instants = [record.get(order.field) for record in page.records]
+    if instants and instants[-1]:
+        return bool(instants[-1] < floor)
+    # behind those with an instant come those without one, if they did not come before
+    return any(instants)
 
 
 class SyncsStream(Stream):

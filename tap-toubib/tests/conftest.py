@@ -93,6 +93,7 @@ class Api:
         rows: The collection.
         script: Answers given to the next requests instead of the usual ones.
         before: What happens right before the nth page (from 1) is read.
+        before_each: What happens right before any page is read.
         shuffled: Whether rows of equal values come in another order in every answer.
         nulls_first: Where the newest-first order puts rows without an instant.
         largest_page: What it gives at most, whatever it documents.
@@ -104,11 +105,13 @@ class Api:
     rows: list[Row] = field(default_factory=list)
     script: list[Answer] = field(default_factory=list)
     before: dict[int, Callable[[], object]] = field(default_factory=dict)
+    before_each: Callable[[], object] = field(default=lambda: None)
     nulls_first: bool = False
     shuffled: bool = False
     largest_page: int = 100
     document: Any = None
     requests: list[Request] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def offer(self, *sortable: str, nullable: tuple[str, ...] = (), **columns: Row) -> None:
         """Document what can be sorted by, what can be null, and further columns."""
@@ -132,14 +135,17 @@ class Api:
         return [request.query for request in self.requests if request.path == "/v1/patients"]
 
     def answer(self, request: Request) -> Answer:
-        self.requests.append(request)
-        if request.path == "/v1/patients":
-            self.before.get(len(self.pages), lambda: None)()
-        if self.script:
-            return self.script.pop(0)
-        if request.path == "/openapi.json":
-            return Answer(body=self.document)
-        return Answer(body=self._page(request.query))
+        # one at a time: a page is a view of one moment
+        with self._lock:
+            self.requests.append(request)
+            if request.path == "/v1/patients":
+                self.before_each()
+                self.before.get(len(self.pages), lambda: None)()
+            if self.script:
+                return self.script.pop(0)
+            if request.path == "/openapi.json":
+                return Answer(body=self.document)
+            return Answer(body=json.dumps(self._page(request.query)).encode())
 
     def _page(self, query: dict[str, str]) -> Row:
         rows = sample(self.rows, len(self.rows)) if self.shuffled else list(self.rows)

@@ -104,7 +104,7 @@ def test_record_with_a_bad_value_is_put_aside_and_the_others_stay(field: str, va
     assert rejected.id == (None if bad["id"] is None else str(bad["id"]))
     assert MARKER not in rejected.reason
     assert json.loads(rejected.record) == bad
-    assert (result.size, result.total_items) == (3, 3)
+    assert (len(result.rows), result.total_items) == (3, 3)
 
 
 @pytest.mark.parametrize("item", [None, 5, MARKER, [MARKER], {"email": MARKER}], ids=str)
@@ -153,7 +153,7 @@ def test_every_record_is_either_kept_in_order_or_put_aside(rows: list[tuple[bool
     result = DECODER.decode(page(*made))
     assert result.records == [row for row in made if isinstance(row["email"], str)]
     assert [json.loads(each.record) for each in result.rejected] == [row for row in made if row not in result.records]
-    assert result.size == len(made)
+    assert len(result.rows) == len(made)
 
 
 @pytest.mark.parametrize(

@@ -221,6 +221,17 @@ def test_search_ends_where_patients_without_an_update_begin(api: Api, run: Runne
     assert [query["sort_field"] for query in api.pages].count("updated_at") == 1
 
 
+def test_patients_without_an_update_in_front_of_all_others_cost_few_requests(api: Api, run: Runner) -> None:
+    api.offer("id", "created_at", "updated_at", nullable=("updated_at",))
+    api.nulls_first = True
+    for key in range(1, 1001):
+        api.add(key, created_at=day(1), updated_at=day(2) if key > 900 else None)
+    api.rows[950]["updated_at"] = day(5)
+    output = run(bookmark=day(4), page_size=10)
+    assert output.ids == [951]
+    assert output.sync["requests"] < 12
+
+
 def test_patients_of_whom_none_was_ever_updated_leave_a_bookmark(api: Api, run: Runner) -> None:
     api.offer("id", "created_at", "updated_at", nullable=("updated_at",))
     for key in range(1, 6):
