@@ -177,7 +177,7 @@ class PatientsStream(Stream):
             begun_at = datetime.fromisoformat(checkpoint["high_water"]) if checkpoint else high_water
             yield from self._everything(begun_at)
             if begun_at:
-                # what changed meanwhile; what was committed late meanwhile, too, if that began before this run: the next
+                # what changed meanwhile; also what was committed late, if the load began in an earlier run: the next
                 # one looks back no further than to this one
                 since = begun_at - self._lookback if checkpoint else begun_at + timedelta(microseconds=1)
                 yield from self._changes(since, {})

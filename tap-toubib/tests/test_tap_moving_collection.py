@@ -35,11 +35,11 @@ FORMS: dict[str, Callable[[datetime], str]] = {
 class Clock(datetime):
     """The clock of the clinic, which only what happens there moves."""
 
-    time = OPENING
+    instant = OPENING
 
     @classmethod
     def now(cls, _: object = None) -> Clock:
-        return cls.fromisoformat(Clock.time.isoformat())
+        return cls.fromisoformat(Clock.instant.isoformat())
 
 
 class Clinic(RuleBasedStateMachine):
@@ -54,7 +54,7 @@ class Clinic(RuleBasedStateMachine):
         self.steps = [0, 0, 1, 40] if {"id", "email"} & {*sortable} else [1, 1, 40]
         self.state: Row | None = None
         self.destination: dict[int, Row] = {}
-        Clock.time = OPENING
+        Clock.instant = OPENING
         self.next_id = 1
         api.rows.clear()
         api.requests.clear()
@@ -81,8 +81,8 @@ class Clinic(RuleBasedStateMachine):
 
     def instant(self, not_before: str | None = None) -> str:
         """Return the instant of a change that becomes visible now; often it is that of the change before it."""
-        Clock.time += timedelta(seconds=self.random.choice(self.steps))
-        began_at = Clock.time - self.random.choice([0, 0, 0, 1]) * LONGEST_TRANSACTION
+        Clock.instant += timedelta(seconds=self.random.choice(self.steps))
+        began_at = Clock.instant - self.random.choice([0, 0, 0, 1]) * LONGEST_TRANSACTION
         return max(self.written(began_at), not_before or "")
 
     def create(self) -> None:
@@ -143,7 +143,7 @@ class Clinic(RuleBasedStateMachine):
         states = [number for number, message in enumerate(messages) if message["type"] == "STATE"]
         for message in messages[: states[-1] if states else 0] if until_the_last_state else messages:
             if message["type"] == "RECORD" and message["stream"] == "patients":
-                record = message["record"]
+                record: Row = message["record"]
                 known = self.destination.get(record["id"], record)
                 if (record["updated_at"] or "") >= (known["updated_at"] or ""):
                     self.destination[record["id"]] = record
