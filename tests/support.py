@@ -48,7 +48,7 @@ class Api:
         """Return every patient by id, as the API tells it."""
         found: dict[int, dict[str, Any]] = {}
         while True:
-            params: dict[str, str | int] = {"sort_field": "id", "limit": 100, "offset": len(found)}
+            params: dict[str, str | int] = {"sort_field": "email", "limit": 100, "offset": len(found)}
             page = httpx.get(f"{self.url}/v1/patients", params=params).raise_for_status().json()
             found |= {patient["id"]: patient for patient in page["data"]}
             if len(found) >= page["meta"]["total_items"]:

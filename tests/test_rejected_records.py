@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import json
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Response
 
@@ -11,14 +12,21 @@ from toubib_api.testing import serving
 if TYPE_CHECKING:
     from support import Destination
 
-PATIENTS = [
-    {"id": 1, "first_name": "Ada", "total_visits": 3},
-    {"id": 2, "first_name": "Planted-Marker", "total_visits": 2**70},
-    {"id": 3, "first_name": "Grace", "total_visits": 4},
-]
+MARKER = "Planted-Marker"
+GOOD = ['{"id": 1, "first_name": "Ada", "total_visits": 3}', '{"id": 3, "first_name": "Grace", "unknown": [1]}']
+BAD = {
+    "lone surrogate": (r'{"id": 10, "first_name": "%s \ud800"}', "10"),
+    "10 MB": ('{"id": 11, "first_name": "%s' + "x" * 10_000_000 + '"}', "11"),
+    "impossible date": ('{"id": 12, "date_of_birth": "2023-02-29", "first_name": "%s"}', "12 (date_of_birth)"),
+    "impossible instant": ('{"id": 13, "updated_at": "2023-02-29T00:00:00", "email": "%s"}', "13 (updated_at)"),
+    "boolean for an integer": ('{"id": 14, "total_visits": true, "email": "%s"}', "14 (total_visits)"),
+    "2**70": ('{"id": 15, "total_visits": 1180591620717411303424, "email": "%s"}', "15 (total_visits)"),
+    "no id": ('{"email": "%s"}', "without id (id)"),
+    "no record": ('"%s"', "without id"),
+}
 
 
-def api_with_a_bad_record() -> FastAPI:
+def api_with_bad_records() -> FastAPI:
     app = FastAPI(openapi_url=None)
 
     @app.get("/health")
@@ -30,22 +38,27 @@ def api_with_a_bad_record() -> FastAPI:
         return Response(status_code=404)
 
     @app.get("/v1/patients")
-    def patients() -> dict[str, Any]:
-        return {"data": PATIENTS, "meta": {"total_items": len(PATIENTS)}}
+    def patients() -> Response:
+        rows = [GOOD[0], *(text.replace("%s", MARKER) for text, _ in BAD.values()), GOOD[1]]
+        body = f'{{"data": [{", ".join(rows)}], "meta": {{"total_items": {len(rows)}}}}}'
+        return Response(body, media_type="application/json")
 
     return app
 
 
-def test_a_record_that_fits_no_type_is_kept_aside(destination: Destination) -> None:
-    with serving(api_with_a_bad_record()) as url:
+def test_records_that_fit_no_type_are_kept_aside(destination: Destination) -> None:
+    with serving(api_with_bad_records()) as url:
         outcome = destination.make("run", api_url=url)
     assert outcome.returncode == 0, outcome.stdout
     *_, told, counted, summary = outcome.stdout.splitlines()
-    assert told == "Warning: Could not be loaded, and is in raw.rejected_records: 2 (total_visits)"
-    assert counted == "Warning: The source has 3 patients, the destination 2 living ones"
-    assert summary.startswith("2 new, 0 changed, 0 deleted, 1 rejected; ")
-    assert "Planted-Marker" not in outcome.stdout
+    named = ", ".join(sorted(name for _, name in BAD.values()))
+    assert told == f"Warning: Could not be loaded, and is in raw.rejected_records: {named}"
+    assert counted == "Warning: The source has 10 patients, the destination 2 living ones"
+    assert summary.startswith("2 new, 0 changed, 0 deleted, 8 rejected; ")
+    assert MARKER not in outcome.stdout
     assert destination.query("select patient_id from main.patients order by 1") == [(1,), (3,)]
-    [(patient_id, record)] = destination.query("select id, record from raw.rejected_records")
-    assert patient_id == "2"
-    assert "Planted-Marker" in record
+    kept = destination.query(
+        "select string_agg(record, '' order by part) from raw.rejected_records group by id, reason"
+    )
+    sent = [json.loads(text.replace("%s", MARKER)) for text, _ in BAD.values()]
+    assert sorted(json.dumps(json.loads(text)) for (text,) in kept) == sorted(map(json.dumps, sent))
