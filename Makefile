@@ -25,7 +25,7 @@ SERVE := .venvs/toubib-api/bin/toubib-api serve --database data/toubib.sqlite
 CHANGE := .venvs/toubib-api/bin/toubib-api change --database data/toubib.sqlite
 endif
 
-.PHONY: help build init-db run full-refresh rebuild-history demo api test lint requirements clean
+.PHONY: help build init-db run full-refresh rebuild-history demo api test bench lint requirements clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' Makefile
@@ -53,12 +53,15 @@ api: build ## Serve the bundled API on port 8000 until Ctrl+C
 test: build-local .venvs/dev/installed ## Run the tests of all packages and those of the whole
 	@.venvs/dev/bin/pytest --numprocesses auto --dist loadfile $(PYTEST_ARGS)
 
+bench: .venvs/dev/installed ## Measure the tap against the bare limit, and its memory at two sizes
+	@.venvs/dev/bin/python benchmarks/extraction.py
+
 lint: .venvs/dev/installed ## Check style, types and SQL
 	@.venvs/dev/bin/ruff check
 	@.venvs/dev/bin/ruff format --check
 	@.venvs/dev/bin/mypy tap-toubib
 	@.venvs/dev/bin/mypy toubib-api connector
-	@.venvs/dev/bin/mypy tests
+	@.venvs/dev/bin/mypy tests benchmarks
 	@.venvs/dev/bin/sqlfluff lint --disable-progress-bar transform/models transform/tests
 
 requirements: .venv/installed ## Compile requirements/*.in; UPGRADE=1 takes newer versions

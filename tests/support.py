@@ -78,6 +78,16 @@ class Destination:
         settings = ["RUNNER=local", f"API_BASEURL={api_url}", f"DESTINATION_DUCKDB_PATH={self.path}", *variables]
         return run("make", target, *settings)
 
+    def start(self, api_url: str) -> subprocess.Popen[bytes]:
+        """Start a run in a session of its own."""
+        return subprocess.Popen(
+            [PROJECT / ".venv/bin/toubib-connector", "run"],
+            env=os.environ | {"API_BASEURL": api_url, "DESTINATION_DUCKDB_PATH": str(self.path)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         with duckdb.connect(str(self.path), read_only=True) as connection:
             return connection.sql(sql).fetchall()

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from typing import TYPE_CHECKING
 
 import duckdb
 import httpx
 import pytest
-from support import PROJECT, stand_in
+from support import stand_in
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -28,13 +28,7 @@ def api(tmp_path: Path) -> Iterator[Api]:
 
 def start(destination: Destination, api: Api) -> subprocess.Popen[bytes]:
     """Start a run and return when it has begun to load."""
-    process = subprocess.Popen(
-        [PROJECT / ".venv/bin/toubib-connector", "run"],
-        env=os.environ | {"API_BASEURL": api.url, "DESTINATION_DUCKDB_PATH": str(destination.path)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    process = destination.start(api.url)
     while not destination.path.exists():
         assert process.poll() is None, "the run ended too early"
         time.sleep(0.01)

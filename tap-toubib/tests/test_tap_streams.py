@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -80,6 +81,14 @@ def test_patient_updated_during_a_first_load_arrives_with_its_change_and_hides_n
     assert output.bookmark == day(7)
 
 
+def test_patient_changed_between_the_two_pages_that_show_it_arrives_as_it_is_now(api: Api, run: Runner) -> None:
+    api.offer("id", visits={"type": "integer"})
+    fill(api, 5)
+    api.before[2] = lambda: api.rows[2].update(visits=7)
+    output = run(page_size=3, max_parallel_requests=1)
+    assert [(record["id"], record.get("visits")) for record in output.records()][2:4] == [(3, None), (3, 7)]
+
+
 def test_patient_created_during_a_first_load_arrives(api: Api, run: Runner) -> None:
     fill(api, 7)
     api.before[5] = lambda: api.add(8)
@@ -121,6 +130,26 @@ def test_run_costs_one_page_when_nothing_changed(api: Api, run: Runner) -> None:
     assert api.pages == [{"offset": "0", "limit": "5", "sort_field": "updated_at", "sort_dir": "desc"}]
     assert output.ids == [20]
     assert output.bookmark == day(20)
+
+
+@pytest.mark.parametrize("parallel", [1, 2, 4, 8])
+@pytest.mark.parametrize("patients", [0, 1, 9, 10, 11, 250])
+def test_first_load_costs_its_pages(api: Api, run: Runner, patients: int, parallel: int) -> None:
+    for key in range(1, patients + 1):
+        api.add(key, created_at=day(1), updated_at=f"2024-01-02T00:{key // 60:02}:{key % 60:02}Z")
+    assert len(run(page_size=10, max_parallel_requests=parallel).ids) == patients
+    assert len(api.pages) <= ceil(patients / 9) + 4
+
+
+@pytest.mark.parametrize("parallel", [1, 2, 4, 8])
+@pytest.mark.parametrize("changes", [0, 1, 7, 8, 9, 10, 100])
+def test_periodic_run_costs_the_pages_of_its_changes(api: Api, run: Runner, changes: int, parallel: int) -> None:
+    for key in range(250):
+        instant = f"2024-01-{1 + (key >= 250 - changes):02}T{key // 60:02}:{key % 60:02}:00Z"
+        api.add(key, created_at=day(1), updated_at=instant)
+    output = run(page_size=10, max_parallel_requests=parallel, bookmark=day(2), lookback_seconds=0)
+    assert len(output.ids) == changes
+    assert len(api.pages) <= ceil(changes / 8) + 2
 
 
 def test_updated_and_created_patients_arrive_newest_first(api: Api, run: Runner) -> None:
@@ -181,6 +210,18 @@ def test_patients_changed_at_one_instant_are_all_read(api: Api, run: Runner, *, 
     assert set(output.ids) == set(range(21, 81))
 
 
+def test_patients_of_one_instant_that_change_places_at_a_boundary_are_all_read(api: Api, run: Runner) -> None:
+    api.offer("created_at")
+    fill(api, 9)
+    api.rows[4]["created_at"] = api.rows[3]["created_at"]
+
+    def pull_the_one_across_and_push_the_other_back() -> None:
+        api.rows[:5] = [api.rows[2], api.rows[4], api.rows[3]]
+
+    api.before[2] = pull_the_one_across_and_push_the_other_back
+    assert set(run(page_size=4, max_parallel_requests=1).ids) == set(range(1, 10))
+
+
 def test_page_without_one_loadable_record_does_not_end_the_search(api: Api, run: Runner) -> None:
     fill(api, 12)
     for row in api.rows[6:10]:
@@ -230,6 +271,17 @@ def test_patients_without_an_update_in_front_of_all_others_cost_few_requests(api
     output = run(bookmark=day(4), page_size=10)
     assert output.ids == [951]
     assert output.sync["requests"] < 12
+
+
+def test_patients_without_an_update_who_vanish_while_their_end_is_looked_for_hide_no_other(
+    api: Api, run: Runner
+) -> None:
+    api.offer("id", "created_at", "updated_at", nullable=("updated_at",))
+    api.nulls_first = True
+    for key in range(1, 201):
+        api.add(key, created_at=day(1), updated_at=day(5) if key > 150 else None)
+    api.before[4] = lambda: api.rows.__delitem__(slice(0, 140))
+    assert set(run(bookmark=day(4), page_size=10).ids) == set(range(151, 201))
 
 
 def test_patients_of_whom_none_was_ever_updated_leave_a_bookmark(api: Api, run: Runner) -> None:
@@ -283,13 +335,13 @@ def test_record_that_cannot_be_loaded_is_written_before_the_state_that_passes_it
 
 def test_very_long_record_is_written_in_parts(api: Api, run: Runner) -> None:
     api.offer("id", "updated_at", email=TEXT)
-    api.add(1, email="é" * 200_000)
-    api.add(2, email="x" * 600_000)
+    api.add(1, email="é" * 45_000)
+    api.add(2, email="x" * 240_000)
     output = run(page_size=2, bookmark=day(2), lookback_seconds=86_400)
     assert output.ids == [2]
     parts = output.records("rejected_records")
-    assert [part["part"] for part in parts] == [1, 2, 3, 4, 5]
-    assert max(len(part["record"]) for part in parts) == 250_000
+    assert [part["part"] for part in parts] == [1, 2]
+    assert max(len(part["record"]) for part in parts) == 200_000
     assert json.loads("".join(part["record"] for part in parts)) == api.rows[0]
 
 

@@ -2,16 +2,16 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
 
 
 @contextmanager
-def serving(app: FastAPI) -> Iterator[str]:
-    """Serve an application from a thread, on a free port of this machine, and yield its base URL.
+def serving(app: Callable[..., Any]) -> Iterator[str]:
+    """Serve an ASGI application from a thread, on a free port of this machine, and yield its base URL.
 
     Raises:
         RuntimeError: The application did not start.

@@ -1,0 +1,111 @@
+"""An API that fails now and then, and a first load that is killed again and again: all is there in the end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import contextmanager
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import psutil
+from support import Api
+
+from toubib_api.app import create_app
+from toubib_api.database import prepare
+from toubib_api.testing import serving
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import pytest
+    from support import Destination
+
+
+class Faults:
+    """Something between an application and its clients, which counts the pages asked for and lets some answers fail."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self._random = Random(1)  # noqa: S311 (a game, no secret)
+        self.rates = {"error": 0.0, "busy": 0.0, "cut": 0.0}
+        self.counts = {"error": 0, "busy": 0, "cut": 0, "good": 0}
+
+    @property
+    def list_requests(self) -> int:
+        return sum(self.counts.values())
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan" or scope["path"] != "/v1/patients":
+            await self._app(scope, receive, send)
+            return
+        [fault] = self._random.choices([*self.rates, "good"], [*self.rates.values(), 1 - sum(self.rates.values())])
+        self.counts[fault] += 1
+
+        async def cut(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": message["body"][:-1]}
+            await send(message)
+
+        if fault in {"good", "cut"}:
+            await self._app(scope, receive, cut if fault == "cut" else send)
+            return
+        status, headers = (500, []) if fault == "error" else (429, [(b"retry-after", b"1")])
+        await send({"type": "http.response.start", "status": status, "headers": [*headers, (b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+
+@contextmanager
+def faulty(database: Path, patients: int) -> Iterator[tuple[Api, Faults]]:
+    """Serve the stand-in with faults, none at first."""
+    prepare(database, patients=patients)
+    faults = Faults(create_app(database))
+    with serving(faults) as url:
+        yield Api(url, database), faults
+
+
+def test_an_api_that_fails_now_and_then(
+    tmp_path: Path, destination: Destination, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAP_TOUBIB_PAGE_SIZE", "10")
+    with faulty(tmp_path / "toubib.sqlite", 3_000) as (api, faults):
+        faults.rates = {"error": 0.03, "busy": 0.02, "cut": 0.02}
+        outcome = destination.make("run", api_url=api.url)
+        assert outcome.returncode == 0, outcome.stdout
+        assert min(faults.counts.values()) > 0
+        assert f"; {faults.list_requests} requests, " in outcome.stdout
+        faults.rates.clear()
+        living = destination.query("select patient_id, email from main.patients order by 1")
+        assert living == [(patient["id"], patient["email"]) for _, patient in sorted(api.patients().items())]
+
+
+def part_of(run: subprocess.Popen[bytes], name: str) -> psutil.Process:
+    """Return the process of a run that is the tap, or the target."""
+    children = psutil.Process(run.pid).children(recursive=True)
+    return next(child for child in children if any(name in argument for argument in child.cmdline()))
+
+
+def test_a_first_load_that_is_killed_again_and_again(tmp_path: Path, destination: Destination) -> None:
+    random = Random(2)  # noqa: S311 (a game, no secret)
+    with faulty(tmp_path / "toubib.sqlite", 50_000) as (api, faults):
+        for victim in ["run", "bin/tap-toubib", "bin/target-duckdb"] * 2:
+            run = destination.start(api.url)
+            until = faults.list_requests + random.randint(1, 90)
+            while faults.list_requests < until:
+                assert run.poll() is None, "the run ended too early"
+                time.sleep(0.01)
+            if victim == "run":
+                os.killpg(run.pid, signal.SIGKILL)
+            else:
+                part_of(run, victim).kill()
+            assert run.wait() != 0
+        outcome = destination.make("run", api_url=api.url)
+        assert outcome.returncode == 0, outcome.stdout
+        requests = faults.list_requests
+        living = destination.query("select patient_id, email from main.patients order by 1")
+        assert living == [(patient["id"], patient["email"]) for _, patient in sorted(api.patients().items())]
+    undisturbed = 1 + 506 + 1
+    assert requests <= 1.5 * undisturbed
