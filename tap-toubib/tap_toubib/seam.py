@@ -56,14 +56,14 @@ def joins(end: End, page: Page, order: Order) -> bool:
     if not page.rows:
         return False
     first = page.rows[0]
-    value = None if isinstance(first, Rejected) else first.get(order.field)
-    if end.value is not None and value is not None:
+    if end.value is not None and not isinstance(first, Rejected):
+        value = first.get(order.field)
         if value == end.value:
             return not end.before
-        if order.is_comparable:
+        if value is None and any(record.get(order.field) for record in page.records):
+            # rows without a value are in front of all others in this service
+            return True
+        if order.is_comparable and value is not None:
             return bool(value < end.value if order.direction == "asc" else value > end.value)
-    if end.value is not None and value is None and any(record.get(order.field) for record in page.records):
-        # rows without a value are in front of all others in this service
-        return True
     # a row that is as it was has not passed any other that is
     return first in end.page.rows

@@ -231,6 +231,13 @@ def test_page_without_one_loadable_record_does_not_end_the_search(api: Api, run:
     assert len(output.records("rejected_records")) == 4
 
 
+def test_page_that_begins_with_an_unloadable_record_must_join_too(api: Api, run: Runner) -> None:
+    fill(api, 12)
+    api.rows[7]["updated_at"] = "soon"
+    api.before[3] = lambda: api.rows.__delitem__(slice(0, 3))
+    assert set(run(page_size=5, max_parallel_requests=1).ids) == {*range(1, 13)} - {8}
+
+
 # -- nullable updated_at
 
 
