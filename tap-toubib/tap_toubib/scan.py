@@ -66,7 +66,8 @@ class Scanner:
         page = self.read_page(order)
         low, high = 0, page.total_items
         while True:
-            instants = [record.get(order.field) for record in page.records]
+            # an unloadable record may be of either kind: to begin too early leaves nothing out
+            instants = [isinstance(row, Rejected) or row.get(order.field) for row in page.rows]
             if not instants or instants[0]:
                 if page.offset == 0:
                     return page
@@ -75,8 +76,9 @@ class Scanner:
             elif instants[-1] or self._is_last(page):
                 return page
             else:
-                low = page.offset + len(page.rows) - 1
-            page = self.read_page(order, (low + high) // 2)
+                low = page.offset + max(len(page.rows) - 1, 1)
+            # where the instants began may have moved back
+            page = self.read_page(order, max(low, (low + high) // 2))
 
     def read_pages(
         self, order: Order, *, first: Page | None = None, after: End | None = None, to_the_end: bool = True

@@ -291,6 +291,32 @@ def test_patients_without_an_update_who_vanish_while_their_end_is_looked_for_hid
     assert set(run(bookmark=day(4), page_size=10).ids) == set(range(151, 201))
 
 
+def test_unloadable_record_where_the_instants_begin_does_not_hold_up_the_search(api: Api, run: Runner) -> None:
+    api.offer("id", "created_at", "updated_at", nullable=("updated_at",))
+    api.nulls_first = True
+    for key in range(1, 31):
+        api.add(key, created_at=day(1), updated_at=day(key) if key > 20 else None)
+    api.rows[29]["created_at"] = "soon"
+    api.before[100] = api.fail
+    assert set(run(bookmark=day(25), page_size=2).ids) == set(range(25, 30))
+
+
+def test_patients_without_an_update_who_come_while_their_end_is_looked_for_do_not_hold_up_the_search(
+    api: Api, run: Runner
+) -> None:
+    api.offer("id", "created_at", "updated_at", nullable=("updated_at",))
+    api.nulls_first = True
+    for key in range(1, 16):
+        api.add(key, created_at=day(1), updated_at=None)
+
+    def come() -> None:
+        for key in range(16, 46):
+            api.add(key, created_at=day(5), updated_at=None)
+
+    api.before |= {2: come, 100: api.fail}
+    assert set(run(bookmark=day(4), page_size=10).ids) == set(range(16, 46))
+
+
 def test_patients_of_whom_none_was_ever_updated_leave_a_bookmark(api: Api, run: Runner) -> None:
     api.offer("id", "created_at", "updated_at", nullable=("updated_at",))
     for key in range(1, 6):
