@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from tap_toubib.seam import End
 
 
-MAX_RESTARTS = 20
-"""How often a scan may be thrown back to the first page by a collection that moves."""
+MAX_SETBACKS = 20
+"""How many pages may bring nothing new, or throw a scan back to the first one: a collection that moves causes a few."""
 
 
 class Scanner:
@@ -105,16 +105,16 @@ class Scanner:
         with ReadAhead(lambda offset: self.read_page(order, offset), parallel) as ahead:
             end = after
             page = first or ahead.read(after.offset if after else 0)
-            restarts = 0
+            setbacks = 0
             while True:
                 if end:
                     page = self._join(end, page, order, ahead)
-                    restarts += page.offset == 0
-                if restarts > MAX_RESTARTS:
+                fresh = without(end.page, page) if end else page
+                setbacks += end is not None and (page.offset == 0 or not fresh.rows)
+                if setbacks > MAX_SETBACKS:
                     raise FatalAPIError(
                         f"The API does not keep the order it was asked for ({order.field}): pages do not join"
                     )
-                fresh = without(end.page, page) if end else page
                 end = end_of(page, order)
                 yield fresh, end
                 if not page.rows or self._is_last(page):

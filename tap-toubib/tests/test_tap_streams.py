@@ -67,6 +67,15 @@ def test_service_that_gives_less_than_asked_for_is_read_to_its_end(api: Api, run
     assert run(page_size=5).ids == [1, 2, 3, 4, 5, 6, 7]
 
 
+def test_service_that_gives_the_same_page_at_every_offset_fails_the_run(api: Api, run: Runner) -> None:
+    fill(api, 5)
+    page = json.dumps({"data": api.rows, "meta": {"total_items": 12}}).encode()
+    api.before_each = lambda: api.fail(200, times=1, body=page)
+    api.before[100] = api.fail
+    with pytest.raises(FatalAPIError, match="pages do not join"):
+        run(page_size=5)
+
+
 @pytest.mark.parametrize("sortable", [("id", "updated_at"), ("created_at", "updated_at"), ("updated_at",)])
 @pytest.mark.parametrize("key", [1, 4, 5, 7])
 def test_patient_updated_during_a_first_load_arrives_with_its_change_and_hides_no_other(
