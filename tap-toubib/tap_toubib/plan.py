@@ -51,7 +51,7 @@ class Plan:
         orders = (Order(PRIMARY_KEY), Order(EMAIL), Order(CREATED_AT), Order(UPDATED_AT, "desc"))
         any_other = Order(min(columns or api.sortable, default=DEFAULT_SORT_FIELD))
         load = next((order for order in orders if order.field in columns), any_other)
-        if UPDATED_AT not in columns:
+        if UPDATED_AT not in columns or api.schema["properties"][UPDATED_AT].get("format") != "date-time":
             return cls(load, ())
         if UPDATED_AT not in api.nullable:
             return cls(load, (Order(UPDATED_AT, "desc"),))

@@ -59,3 +59,11 @@ def test_field_that_patients_do_not_have_is_not_sorted_by(document: Callable[...
     described = document("id", "updated_at")
     del described["components"]["schemas"]["Patient"]["properties"]["updated_at"]
     assert Plan.of(negotiate(described)) == Plan(Order("id"), ())
+
+
+@pytest.mark.parametrize(
+    "column", [{"type": "integer"}, {"type": "string"}, {"type": "string", "format": "date"}], ids=str
+)
+def test_changes_are_told_by_instants_only(document: Callable[..., dict[str, Any]], column: dict[str, str]) -> None:
+    described = document("id", "updated_at", updated_at=column)
+    assert Plan.of(negotiate(described)) == Plan(Order("id"), ())
