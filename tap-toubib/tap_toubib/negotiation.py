@@ -91,7 +91,10 @@ def _read(document: JSONSchema) -> Capabilities:
         nullable=frozenset(
             name for name, schemas in properties.items() if name not in required or NULL in map(_type, schemas)
         ),
-        page_size=next((int(s["maximum"]) for s in parameters.get("limit", []) if "maximum" in s), DEFAULT_PAGE_SIZE),
+        # pages that overlap have two rows at least
+        page_size=next(
+            (int(s["maximum"]) for s in parameters.get("limit", []) if s.get("maximum", 0) > 1), DEFAULT_PAGE_SIZE
+        ),
     )
 
 
