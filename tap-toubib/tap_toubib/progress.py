@@ -30,6 +30,8 @@ class Progress:
         if now - self._said_at < INTERVAL:
             return
         self._said_at = now
+        # more came, or most vanished, since they were counted
+        total = max(total, done)
         rate = (done - self._begun_with) / (now - self._begun_at)
         left = timedelta(seconds=round((total - done) / rate)) if rate > 0 else "unknown"
         self._logger.info(
