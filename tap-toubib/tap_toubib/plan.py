@@ -27,9 +27,9 @@ class Order:
         return self.field in {PRIMARY_KEY, EMAIL}
 
     @property
-    def is_comparable(self) -> bool:
-        """Whether values compare here as they do in the service: texts do so by rules of its database."""
-        return self.field in {PRIMARY_KEY, CREATED_AT, UPDATED_AT}
+    def is_instant(self) -> bool:
+        """Whether it is one of instants, which compare as text, too."""
+        return self.field in {CREATED_AT, UPDATED_AT}
 
 
 @dataclass(frozen=True)

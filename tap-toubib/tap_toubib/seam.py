@@ -63,7 +63,8 @@ def joins(end: End, page: Page, order: Order) -> bool:
         if value is None and any(record.get(order.field) for record in page.records):
             # rows without a value are in front of all others in this service
             return True
-        if order.is_comparable and value is not None:
+        # other texts compare by rules of the service's database
+        if type(value) is type(end.value) and (order.is_instant or not isinstance(value, str)):
             return bool(value < end.value if order.direction == "asc" else value > end.value)
     # a row that is as it was has not passed any other that is
     return first in end.page.rows

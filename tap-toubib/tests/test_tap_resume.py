@@ -65,3 +65,20 @@ def test_what_was_committed_late_while_the_load_was_interrupted_is_caught_up(
 ) -> None:
     api.rows[1]["updated_at"] = "2024-01-29T23:59:30Z"
     assert 2 in run(state=state, page_size=6).ids
+
+
+def test_a_place_by_ids_of_another_type_is_not_relied_on(run: Runner, api: Api, state: dict[str, Any]) -> None:
+    api.offer("id", "created_at", "updated_at", id={"type": "string"})
+    for row in api.rows:
+        row["id"] = f"P{row['id']:02}"
+    assert set(run(state=state, page_size=6).ids) == {row["id"] for row in api.rows}
+
+
+def test_ids_that_are_text_compare_by_the_rules_of_the_service(run: Runner, api: Api, state: dict[str, Any]) -> None:
+    api.offer("id", "created_at", "updated_at", id={"type": "string"})
+    for row in api.rows:
+        row["id"] = f"P{row['id']:02}"
+    # for this service small letters and capitals are one: only before the place there is a small one
+    state["bookmarks"]["patients"]["first_load"]["last_id"] = "p11"
+    del api.rows[:4]
+    assert set(run(state=state, page_size=6).ids) >= {f"P{patient}" for patient in range(12, 31)}
