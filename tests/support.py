@@ -78,6 +78,17 @@ class Destination:
         settings = ["RUNNER=local", f"API_BASEURL={api_url}", f"DESTINATION_DUCKDB_PATH={self.path}", *variables]
         return run("make", target, *settings)
 
+    def dbt(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run dbt as Meltano does, without its start-up."""
+        return run(
+            *(PROJECT / ".meltano/utilities/dbt/venv/bin/dbt", *arguments),
+            *("--project-dir", "transform", "--profiles-dir", "transform"),
+            DBT_DUCKDB_PATH=str(self.path),
+            DBT_TARGET_PATH=f"{self.path}.work/dbt",
+            DBT_LOG_PATH=f"{self.path}.work/logs",
+            TZ="UTC",
+        )
+
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         with duckdb.connect(str(self.path), read_only=True) as connection:
             return connection.sql(sql).fetchall()
