@@ -1,5 +1,5 @@
--- how many patients there were at the end of each month; before the first load, of those that were there then
-with steps as (
+-- how many patients there were at the end of each month; before the first load, of those that it found
+with events as (
   select
     date_trunc('month', case when version_number = 1 then least(created_at, valid_from) else valid_from end) as month,
     1 as step
@@ -12,6 +12,14 @@ with steps as (
   where not is_current
 ),
 
+steps as (
+  select
+    month,
+    sum(step) as step
+  from events
+  group by month
+),
+
 months as (
   select unnest(generate_series(min(month), max(month), interval 1 month)) as month
   from steps
@@ -19,8 +27,7 @@ months as (
 
 select
   months.month,
-  cast(sum(sum(coalesce(steps.step, 0))) over (order by months.month) as bigint) as patients
+  cast(sum(steps.step) over (order by months.month) as bigint) as patients
 from months
 left join steps on months.month = steps.month
-group by months.month
 order by months.month;
