@@ -69,7 +69,7 @@ lint: .venvs/dev/installed ## Check style, types and SQL
 	@.venvs/dev/bin/mypy tap-toubib
 	@.venvs/dev/bin/mypy toubib-api connector
 	@.venvs/dev/bin/mypy tests benchmarks
-	@.venvs/dev/bin/sqlfluff lint --disable-progress-bar transform/models transform/tests transform/analyses
+	@.venvs/dev/bin/sqlfluff lint --disable-progress-bar transform/models transform/tests
 
 requirements: .venv/installed ## Compile requirements/*.in; UPGRADE=1 takes newer versions
 	@for file in requirements/*.in; do $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \

@@ -1,4 +1,4 @@
-"""What an incremental build of the history costs, whatever the size of the rest: time and memory of whole `dbt` calls."""
+"""What a build of the history costs at two sizes of the collection: time and memory of whole `dbt` calls."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def dbt(path: Path, *arguments: str) -> Cost:
         "DBT_LOG_PATH": str(path.parent / "logs"),
     }
     folder = PROJECT / "transform"
-    command = [DBT, "--quiet", *arguments, "--project-dir", folder, "--profiles-dir", folder]
+    command: list[str | Path] = [DBT, "--quiet", *arguments, "--project-dir", folder, "--profiles-dir", folder]
     started = time.monotonic()
     process = subprocess.Popen(command, env=environment)
     _, status, usage = os.wait4(process.pid, 0)

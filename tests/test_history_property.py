@@ -188,10 +188,10 @@ def test_the_patients_as_of_an_instant_are_those_of_a_copy_made_then(
     instant = minute * MINUTE
     copy = set()
     for patient in TRUE:
-        changes = [(one.updated if one.deleted is None else one.deleted, one) for one in (row.observation for row in log[patient])]
-        index = bisect_right([changed or 0 for changed, _ in changes], instant)
-        if index and changes[index - 1][1].deleted is None:
-            copy.add((patient, *changes[index - 1][1].names))
+        changes = [row.observation for row in log[patient]]
+        index = bisect_right(changes, instant, key=lambda one: one.deleted or one.updated or 0)
+        if index and changes[index - 1].deleted is None:
+            copy.add((patient, *changes[index - 1].names))
     assert copy == set(
         in_steps.query(f"""
             select patient_id, first_name, last_name from main.patients_as_of(make_timestamp({instant}))

@@ -17,7 +17,7 @@
       {%- if parts | length == 1 -%}
         {{ parts[0] }}
       {%- else -%}
-        coalesce({% for part in parts %}cast({{ part }} as {{ dbt.type_string() }}){{ ', ' if not loop.last }}{% endfor %})
+        coalesce({% for part in parts %}cast({{ part }} as string){{ ', ' if not loop.last }}{% endfor %})
       {%- endif %}
     {%- endset %}
     {{- try_cast(value, var('types')[name]) if name in var('types') else value }} as {{ adapter.quote(name) }}

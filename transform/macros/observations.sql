@@ -9,7 +9,7 @@
    A null that was observed before is unknown. #}
 {% macro late_attributes() %}
   {% set query %}
-    select lower(columns), cast(min(started_at) as {{ dbt.type_string() }}) as since from {{ source('raw', 'syncs') }}
+    select lower(columns), cast(min(started_at) as string) as since from {{ source('raw', 'syncs') }}
     where columns is not null
     group by columns
     order by min(started_at)

@@ -1,3 +1,4 @@
+-- depends_on: {{ ref('patients_history') }}
 -- a warning with what the history has as null, since the log holds text there that is no date
 {{ config(severity='warn') }}
 
@@ -7,8 +8,8 @@
     '{{ name }}' as field
   from {{ source('raw', 'patients') }}
   where
-    {{ adapter.quote(name) }} is not null
-    and {{ try_cast(adapter.quote(name), var('types')[name]) }} is null
+    {{ columns([name]) }} is not null
+    and {{ try_cast(columns([name]), var('types')[name]) }} is null
     and id in (select untested.patient_id from staging.untested_patients as untested)
   {{ 'union all' if not loop.last }}
 {% endfor %}

@@ -5,18 +5,17 @@
 -- a version is joined to the one before, rather than found by a window over all, so that few are read for few instants
 with pairs as (
   select
-    after.patient_id,
-    after.version_number,
-    after.valid_from,
+    versions.patient_id,
+    versions.version_number,
+    versions.valid_from,
     {% for name in names %}
-      cast(before.{{ adapter.quote(name) }} as {{ dbt.type_string() }}) as old_{{ loop.index }},
-      cast(after.{{ adapter.quote(name) }} as {{ dbt.type_string() }}) as new_{{ loop.index }}
-      {{- ',' if not loop.last }}
+      cast(previous.{{ columns([name]) }} as string) as old_{{ loop.index }},
+      cast(versions.{{ columns([name]) }} as string) as new_{{ loop.index }}{{ ',' if not loop.last }}
     {% endfor %}
-  from {{ ref('patients_history') }} as after
-  inner join {{ ref('patients_history') }} as before
-    on after.patient_id = before.patient_id and after.version_number - 1 = before.version_number
-  where after.version_number > 1 and before.ended_by = 'change'
+  from {{ ref('patients_history') }} as versions
+  inner join {{ ref('patients_history') }} as previous
+    on versions.patient_id = previous.patient_id and versions.version_number - 1 = previous.version_number
+  where versions.version_number > 1 and previous.ended_by = 'change'
 ),
 
 fields as (

@@ -1,7 +1,6 @@
 {{ config(
   materialized='table_function',
   parameters=['at'],
-  enabled=target.type == 'duckdb',
   persist_docs={},
   post_hook='{{ comment_on_table_function() }}'
 ) }}

@@ -43,7 +43,7 @@ with observations as (
     select
       patient_id,
       {% for name in attributes() %}
-        {% set column = adapter.quote(name) %}
+        {% set column = columns([name]) %}
         {% if name in late %}
           case
             when {{ column }} is null and {{ observed_before(late[name]) }}
@@ -103,24 +103,31 @@ ordered as (
     *,
     row_number() over (
       partition by patient_id order by place, {{ seen_order }}, contents nulls last
-    ) as position
+    ) as observation_number
   from placed
+),
+
+adjoined as (
+  select
+    *,
+    lag(place) over in_order as previous_place,
+    lag(contents) over in_order as previous_contents
+  from ordered
+  window in_order as (partition by patient_id order by observation_number)
 ),
 
 marked as (
   select
     *,
-    lag(place) over in_order as previous_place,
-    case when contents is distinct from lag(contents) over in_order then 1 end as start_mark
-  from ordered
-  window in_order as (partition by patient_id order by position)
+    case when (contents is distinct from previous_contents) then 1 end as start_mark
+  from adjoined
 ),
 
 numbered as (
   select
     *,
     count(start_mark) over (
-      partition by patient_id order by position rows between unbounded preceding and current row
+      partition by patient_id order by observation_number rows between unbounded preceding and current row
     ) as run_number
   from marked
 ),
