@@ -5,13 +5,13 @@
 -- a version is joined to the one before, rather than found by a window over all, so that few are read for few instants
 with pairs as (
   select
-    versions.patient_id,
-    versions.version_number,
-    versions.valid_from,
     {% for name in names %}
       cast(previous.{{ columns([name]) }} as string) as old_{{ loop.index }},
-      cast(versions.{{ columns([name]) }} as string) as new_{{ loop.index }}{{ ',' if not loop.last }}
+      cast(versions.{{ columns([name]) }} as string) as new_{{ loop.index }},
     {% endfor %}
+    versions.patient_id,
+    versions.version_number,
+    versions.valid_from
   from {{ ref('patients_history') }} as versions
   inner join {{ ref('patients_history') }} as previous
     on versions.patient_id = previous.patient_id and versions.version_number - 1 = previous.version_number
