@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Case:
-    """A log and the versions that it stands for; instants are minutes of one hour.
+    """A log and the versions that it stands for; instants are minutes.
 
     Attributes:
         log: First name (None in a tombstone), `updated_at` or the instant of the deletion, when it was observed.
-        versions: First name, `valid_from`, `valid_to`, `ended_by`; microseconds are fractions of a minute.
+        versions: First name, `valid_from`, `valid_to` as minutes of an hour and seconds, `ended_by`.
     """
 
     log: list[tuple[str | None, int | None, int]]
@@ -72,6 +72,10 @@ CASES = {
     "updated_at far in the future": Case(
         [("A", 1, 10), ("B", FAR, 20), ("C", 25, 30)],
         [("A", "01:00", "20:00", "change"), ("B", "20:00", "25:00", "change"), ("C", "25:00", None, None)],
+    ),
+    "updated_at far in the future, until that is near": Case(
+        [("A", FAR + 5, 10), ("A", FAR + 5, FAR - 20), ("B", FAR - 39, FAR)],
+        [("A", "10:00", "21:00", "change"), ("B", "21:00", "05:00", "change"), ("A", "05:00", None, None)],
     ),
     "deleted": Case([("A", 1, 10), (None, 20, 20)], [("A", "01:00", "20:00", "deletion")]),
     "deleted twice": Case([("A", 1, 10), (None, 20, 20), (None, 30, 30)], [("A", "01:00", "20:00", "deletion")]),

@@ -107,7 +107,7 @@ def append(destination: Destination, rows: list[Row], runs: list[int]) -> None:
             from read_json('{file}')
         """)
         for run in runs:
-            names = "first_name,id,last_name" + (",insurance" if run >= NAMING_RUN else "")
+            names = "first_name,id,last_name" + ",insurance" * (run >= NAMING_RUN) + ",ward" * (run > NAMING_RUN)
             connection.execute(f"""
                 insert into raw.syncs (started_at, columns, kind, _sdc_extracted_at)
                 values (make_timestamp({run * HOUR}), '{names}', 'changes', make_timestamp({run * HOUR}))
