@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import random
 from bisect import bisect_right
+from collections import Counter
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -160,6 +162,29 @@ def test_the_history_is_that_of_the_model(log: dict[int, list[Row]], in_steps: D
         ]
         for patient in PATIENTS
     }
+
+
+def test_the_changes_are_the_fields_in_which_adjoining_versions_differ(
+    log: dict[int, list[Row]], in_steps: Destination
+) -> None:
+    expected = [
+        (patient, number, field, old, new, after.valid_from)
+        for patient in PATIENTS
+        for history in [versions([row.observation for row in log[patient]], NAMING_RUN * HOUR)]
+        for number, (before, after) in enumerate(pairwise(history), start=2)
+        for field, old, new in zip(
+            ("first_name", "last_name", "insurance"),
+            (*before.names, before.insurance),
+            (*after.names, after.insurance),
+            strict=True,
+        )
+        if before.ended_by == "change" and old != new
+    ]
+    found = in_steps.query(f"""
+        select patient_id, version_number, field, old, new, epoch_us(changed_at)
+        from main.patient_changes where patient_id < {PATIENTS.stop}
+    """)
+    assert Counter(found) == Counter(expected)
 
 
 def test_a_rebuilt_history_is_the_same(in_steps: Destination, tmp_path: Path) -> None:
