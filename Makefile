@@ -25,7 +25,7 @@ SERVE := .venvs/toubib-api/bin/toubib-api serve --database data/toubib.sqlite
 CHANGE := .venvs/toubib-api/bin/toubib-api change --database data/toubib.sqlite
 endif
 
-.PHONY: help build init-db run full-refresh rebuild-history demo api test bench lint requirements clean
+.PHONY: help build init-db run full-refresh rebuild-history sql docs demo api test bench lint requirements clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,13 @@ full-refresh: build ## The same, reading every patient again
 rebuild-history: build ## Build the history again from the log
 	@$(CONNECTOR) rebuild-history
 
+sql: .venvs/sql/installed ## Open a prompt on the database, read only, with a few ready queries
+	@for file in transform/analyses/*.sql; do printf '.read %-46s %s\n' $$file "$$(head -1 $$file)"; done
+	@.venvs/sql/bin/duckdb -readonly $(or $(DESTINATION_DUCKDB_PATH),data/destination.duckdb)
+
+docs: build ## Make the site that describes the tables and where they come from
+	@$(CONNECTOR) docs
+
 demo: build ## Run, update and create some patients of the bundled API, run again
 	@bin/with-api bash -c '$(CONNECTOR) run && $(CHANGE) && $(CONNECTOR) run'
 
@@ -53,8 +60,9 @@ api: build ## Serve the bundled API on port 8000 until Ctrl+C
 test: build-local .venvs/dev/installed ## Run the tests of all packages and those of the whole
 	@.venvs/dev/bin/pytest --numprocesses auto --dist loadfile $(PYTEST_ARGS)
 
-bench: .venvs/dev/installed ## Measure the tap against the bare limit, and its memory at two sizes
+bench: build-local .venvs/dev/installed ## Measure the tap beside a bare client, and the transform at two sizes
 	@.venvs/dev/bin/python benchmarks/extraction.py
+	@.venvs/dev/bin/python benchmarks/transform.py
 
 lint: .venvs/dev/installed ## Check style, types and SQL
 	@.venvs/dev/bin/ruff check

@@ -73,10 +73,24 @@ class Destination:
 
     path: Path
 
-    def make(self, target: str, *variables: str, api_url: str = "") -> subprocess.CompletedProcess[str]:
+    def make(
+        self, target: str, *variables: str, api_url: str = "", typed: str = ""
+    ) -> subprocess.CompletedProcess[str]:
         """Type `make` as a user does; both streams of what it prints are in `stdout`."""
         settings = ["RUNNER=local", f"API_BASEURL={api_url}", f"DESTINATION_DUCKDB_PATH={self.path}", *variables]
-        return run("make", target, *settings)
+        return run("make", target, *settings, typed=typed)
+
+    def dbt(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run dbt as Meltano does, without its start-up."""
+        return run(
+            PROJECT / ".meltano/utilities/dbt/venv/bin/dbt",
+            *arguments,
+            *("--project-dir", "transform", "--profiles-dir", "transform"),
+            DBT_DUCKDB_PATH=str(self.path),
+            DBT_TARGET_PATH=f"{self.path}.work/dbt",
+            DBT_LOG_PATH=f"{self.path}.work/logs",
+            TZ="UTC",
+        )
 
     def start(self, api_url: str) -> subprocess.Popen[bytes]:
         """Start a run in a session of its own."""
@@ -108,14 +122,15 @@ class Destination:
         return Destination(path)
 
 
-def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in the project's folder, as if no `make` had called the tests."""
+def run(*command: str | Path, typed: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in the project's folder, as if no `make` had called the tests, and type lines into it."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     return subprocess.run(
         command,
         check=False,
         cwd=PROJECT,
         env=inherited | environment,
+        input=typed,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -35,6 +35,36 @@ def test_a_column_that_appears_is_loaded_and_tracked_by_the_next_run(tmp_path: P
     assert destination.query(query) == [(1, None, None), (2, "A-17", True)]
 
 
+def test_a_column_that_appears_makes_no_version_where_all_is_read_again(
+    tmp_path: Path, destination: Destination
+) -> None:
+    after = Release((*SEX_AT_BIRTH.columns, Column("insurance", str)), SEX_AT_BIRTH.sortable)
+    with stand_in(tmp_path / "before.sqlite", 120, SEX_AT_BIRTH) as api:
+        assert destination.make("run", api_url=api.url).returncode == 0
+    with stand_in(tmp_path / "after.sqlite", 120, after) as api:
+        assert "0 new, 0 changed" in destination.make("run", api_url=api.url).stdout
+        api.update(5, insurance="A-17")
+        assert "0 new, 1 changed" in destination.make("run", api_url=api.url).stdout
+    [(before, now)] = destination.query("select old, new from main.patient_changes where field = 'insurance'")
+    assert before != now == "A-17"
+
+
+def test_a_column_whose_type_changes_becomes_text(tmp_path: Path, destination: Destination) -> None:
+    for kind, values in ((int, (7, 8)), (str, ("Planted-Marker", "8"))):
+        release = Release((*CURRENT.columns, Column("ward", kind)), CURRENT.sortable)
+        with stand_in(tmp_path / f"{kind.__name__}.sqlite", 50, release) as api:
+            for patient_id, value in zip((3, 4), values, strict=True):
+                api.update(patient_id, ward=value)
+            outcome = destination.make("run", api_url=api.url)
+            assert outcome.returncode == 0, outcome.stdout
+    assert "Planted-Marker" not in outcome.stdout
+    changes = "select patient_id, old, new from main.patient_changes where field = 'ward' and new is not null"
+    assert destination.query(changes) == [(3, "7", "Planted-Marker")]
+    history = destination.rows("main.patients_history")
+    assert destination.make("rebuild-history").returncode == 0
+    assert destination.rows("main.patients_history") == history
+
+
 def test_an_api_without_instants_is_read_again_and_compared(tmp_path: Path, destination: Destination) -> None:
     with stand_in(tmp_path / "toubib.sqlite", 120, SEX_AT_BIRTH) as api:
         assert destination.make("run", api_url=api.url).returncode == 0

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Case:
-    """A log and the versions that it stands for; instants are minutes of one hour.
+    """A log and the versions that it stands for; instants are minutes.
 
     Attributes:
         log: First name (None in a tombstone), `updated_at` or the instant of the deletion, when it was observed.
-        versions: First name, `valid_from`, `valid_to`, `ended_by`; microseconds are fractions of a minute.
+        versions: First name, `valid_from`, `valid_to` as minutes of an hour and seconds, `ended_by`.
     """
 
     log: list[tuple[str | None, int | None, int]]
@@ -27,6 +27,7 @@ class Case:
 
 
 US = "00.000001"
+FAR = 3 * 24 * 60
 CASES = {
     "a patient seen once": Case([("A", 1, 10)], [("A", "01:00", None, None)]),
     "the same content again": Case([("A", 1, 10), ("A", 1, 20)], [("A", "01:00", None, None)]),
@@ -57,6 +58,25 @@ CASES = {
         [("A", 1, 10), ("B", 1, 20), ("C", 15, 30)],
         [("A", "01:00", "20:00", "change"), ("B", "20:00", f"20:{US}", "change"), ("C", f"20:{US}", None, None)],
     ),
+    "seen without updated_at, then with one from before that": Case(
+        [("A", None, 20), ("B", 10, 30)], [("A", "20:00", f"20:{US}", "change"), ("B", f"20:{US}", None, None)]
+    ),
+    "without updated_at from the second version on": Case(
+        [("A", 5, 10), ("B", None, 20), ("C", 15, 30)],
+        [("A", "05:00", "20:00", "change"), ("B", "20:00", f"20:{US}", "change"), ("C", f"20:{US}", None, None)],
+    ),
+    "updated_at a little in the future": Case(
+        [("A", 1, 10), ("C", 50, 20), ("B", 40, 30)],
+        [("A", "01:00", "40:00", "change"), ("B", "40:00", "50:00", "change"), ("C", "50:00", None, None)],
+    ),
+    "updated_at far in the future": Case(
+        [("A", 1, 10), ("B", FAR, 20), ("C", 25, 30)],
+        [("A", "01:00", "20:00", "change"), ("B", "20:00", "25:00", "change"), ("C", "25:00", None, None)],
+    ),
+    "updated_at far in the future, until that is near": Case(
+        [("A", FAR + 5, 10), ("A", FAR + 5, FAR - 20), ("B", FAR - 39, FAR)],
+        [("A", "10:00", "21:00", "change"), ("B", "21:00", "05:00", "change"), ("A", "05:00", None, None)],
+    ),
     "deleted": Case([("A", 1, 10), (None, 20, 20)], [("A", "01:00", "20:00", "deletion")]),
     "deleted twice": Case([("A", 1, 10), (None, 20, 20), (None, 30, 30)], [("A", "01:00", "20:00", "deletion")]),
     "deleted before it was ever seen": Case([(None, 5, 5), ("A", 7, 10)], [("A", "07:00", None, None)]),
@@ -68,11 +88,15 @@ CASES = {
         [("A", 1, 10), (None, 20, 20), ("A", 1, 30), ("A", 1, 40)],
         [("A", "01:00", "20:00", "deletion"), ("A", "30:00", None, None)],
     ),
+    "back after a deletion, as it was, then changed before it was seen to be back": Case(
+        [("A", 1, 10), (None, 20, 20), ("A", 1, 30), ("B", 25, 40)],
+        [("A", "01:00", "20:00", "deletion"), ("A", "30:00", f"30:{US}", "change"), ("B", f"30:{US}", None, None)],
+    ),
 }
 
 
 def minute(number: int | None) -> str:
-    return "null" if number is None else f"timestamp '2024-01-01 00:{number:02}:00'"
+    return "null" if number is None else f"(timestamp '2024-01-01' + interval {number} minutes)"
 
 
 @pytest.fixture(scope="module")
@@ -87,12 +111,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Destination:
 
 
 def append(path: Path, half: int) -> None:
-    """Append the observations of the cases, every second one to each half."""
+    """Append the observations of the cases, the first half of each or the second."""
     rows = [
         f"({patient}, {'null' if name is None else repr(name)}, {minute(None if name is None else at)}, "
         f"{minute(observed)}, {minute(40 + half)}, {'null' if name else minute(at) + '::varchar'})"
         for patient, case in enumerate(CASES.values())
-        for name, at, observed in case.log[half::2]
+        for index, (name, at, observed) in enumerate(case.log)
+        if half == 2 * index // len(case.log)
     ]
     columns = "id, first_name, updated_at, _sdc_extracted_at, _sdc_batched_at, _sdc_deleted_at"
     with duckdb.connect(str(path)) as connection:

@@ -77,3 +77,12 @@ def rebuild_history(destination: Destination) -> None:
     """Build the history again from the log alone."""
     with destination.lock():
         run_meltano(destination, "invoke", "dbt:rebuild")
+
+
+@main.command()
+@click.pass_obj
+def docs(destination: Destination) -> None:
+    """Describe the tables and where they come from, as one page to open in a browser."""
+    with destination.lock():
+        run_meltano(destination, "--log-level=warning", "invoke", "dbt:docs")
+    click.echo(f"Open {destination.work_folder / 'dbt' / 'static_index.html'}")

@@ -78,6 +78,7 @@ class Sync:
         started_at: When the first request was sent.
         ended_at: When the last record was read.
         kind: `first_load`, `changes` or `full` (everything again, since the API cannot tell changes).
+        columns: The columns that the source had, sorted, joined by commas.
         total_items_before: Patients in the source when the run began.
         total_items_after: Patients in the source at its last request.
         records: Patients emitted, repetitions included.
@@ -89,6 +90,7 @@ class Sync:
 
     started_at: str
     bookmark_before: str | None
+    columns: str
     kind: str | None = None
     total_items_before: int = 0
     total_items_after: int = 0
@@ -129,7 +131,8 @@ class PatientsStream(Stream):
     def audit(self) -> Sync:
         """The audit record of this run; it begins when it is first asked for."""
         bookmark = self.stream_state.get("replication_key_value")
-        return Sync(started_at=to_utc(datetime.now(UTC)), bookmark_before=bookmark)
+        columns = ",".join(sorted(self.schema["properties"]))
+        return Sync(started_at=to_utc(datetime.now(UTC)), bookmark_before=bookmark, columns=columns)
 
     @cached_property
     def _opening_pages(self) -> dict[Order, Page]:
@@ -294,6 +297,7 @@ class SyncsStream(Stream):
         th.Property("started_at", th.DateTimeType, description="When the first request was sent."),
         th.Property("ended_at", th.DateTimeType, description="When the last record was read."),
         th.Property("kind", th.StringType, description="first_load, changes, or full: everything, on every run."),
+        th.Property("columns", th.StringType, description="The columns that the source had, joined by commas."),
         th.Property("total_items_before", COUNT, description="Patients in the source at the first request."),
         th.Property("total_items_after", COUNT, description="Patients in the source at the last request."),
         th.Property("records", COUNT, description="Patients emitted, repetitions included."),

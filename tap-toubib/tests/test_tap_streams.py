@@ -18,6 +18,9 @@ ANY_TIME = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"
 TEXT = {"type": "string"}
 
 
+COLUMNS = "created_at,id,updated_at"
+
+
 def day(number: int) -> str:
     return f"2024-01-{number:02}T00:00:00.000000Z"
 
@@ -400,6 +403,7 @@ def test_sync_tells_what_a_first_load_did(api: Api, run: Runner) -> None:
     assert begin <= started <= ended <= datetime.now(UTC)
     assert sync == {
         "kind": "first_load",
+        "columns": COLUMNS,
         "total_items_before": 7,
         "total_items_after": 8,
         "records": 8,
@@ -417,6 +421,7 @@ def test_sync_tells_what_a_periodic_run_did_and_counts_failed_requests(api: Api,
     del sync["started_at"], sync["ended_at"]
     assert sync == {
         "kind": "changes",
+        "columns": COLUMNS,
         "total_items_before": 7,
         "total_items_after": 7,
         "records": 3,

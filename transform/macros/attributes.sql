@@ -1,11 +1,19 @@
 {# The names of a patient's attributes: the columns of the source as the log has them today, without the key, the two
    instants and the loader's own. Found at run time, so that a new column flows through. #}
 {% macro attributes() %}
-  {% set names = adapter.get_columns_in_relation(source('raw', 'patients')) | map(attribute='name') %}
-  {% set kept = ['id', 'created_at', 'updated_at'] %}
+  {% set names = log_columns() %}
   {% set result = [] %}
-  {% for name in names if name not in kept and not name.startswith('_sdc_') %}
-    {% do result.append(name) %}
+  {% for name in names if name not in ['id', 'created_at', 'updated_at'] and not name.startswith('_sdc_') %}
+    {% do result.append(name) if not modules.re.sub(retyped(), '', name) in names | reject('equalto', name) %}
   {% endfor %}
   {{ return(result) }}
+{% endmacro %}
+
+{% macro log_columns() %}
+  {{ return(adapter.get_columns_in_relation(source('raw', 'patients')) | map(attribute='name') | list) }}
+{% endmacro %}
+
+{# What the loader puts behind the name of a column when it makes another of that name, since the type has changed. #}
+{% macro retyped() %}
+  {{ return('_[0-9]{8}_[0-9]{4}$') }}
 {% endmacro %}

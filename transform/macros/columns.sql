@@ -5,10 +5,22 @@
   {%- endfor %}
 {%- endmacro %}
 
-{# The same of columns of the log: the source's dates are text there, since the loader has no type for them. #}
+{# The same of columns of the log, with their types: a date is text there, since the loader has no type for it. A column
+   whose type has changed is text, with what is in the columns that the loader put aside. #}
 {% macro typed_columns(names) -%}
   {%- for name in names %}
-    {%- set column = adapter.quote(name) %}
-    {{- 'cast(' ~ column ~ ' as date) as ' ~ column if name in var('date_columns') else column }}{{ ', ' if not loop.last }}
+    {%- set parts = [adapter.quote(name)] %}
+    {%- for other in log_columns() if modules.re.sub(retyped(), '', other) == name and other != name %}
+      {%- do parts.append(adapter.quote(other)) %}
+    {%- endfor %}
+    {%- set value %}
+      {%- if parts | length == 1 -%}
+        {{ parts[0] }}
+      {%- else -%}
+        coalesce({% for part in parts %}cast({{ part }} as string){{ ', ' if not loop.last }}{% endfor %})
+      {%- endif %}
+    {%- endset %}
+    {{- try_cast(value, var('types')[name]) if name in var('types') else value }} as {{ adapter.quote(name) }}
+    {{- ', ' if not loop.last }}
   {%- endfor %}
 {%- endmacro %}

@@ -17,3 +17,74 @@
 {% macro duckdb__add_microseconds(instant, number) -%}
   {{ instant }} + to_microseconds({{ number }})
 {%- endmacro %}
+
+{# A value as another type, null where it has no such value. #}
+{% macro try_cast(value, type) %}
+  {{- return(adapter.dispatch('try_cast')(value, type)) }}
+{% endmacro %}
+
+{% macro duckdb__try_cast(value, type) -%}
+  try_cast({{ value }} as {{ type }})
+{%- endmacro %}
+
+{# What a load that was killed left behind. #}
+{% macro drop_leftovers() %}
+  {{- return(adapter.dispatch('drop_leftovers')()) }}
+{% endmacro %}
+
+{% macro default__drop_leftovers() %}{% endmacro %}
+
+{% macro duckdb__drop_leftovers() %}
+  {% set query %}
+    select table_name from information_schema.tables
+    where table_schema = 'main' and regexp_full_match(table_name, 'tmp_[0-9a-f]{8}(_[0-9a-f]{4}){3}_[0-9a-f]{12}')
+  {% endset %}
+  {% for row in run_query(query) %}
+    drop table main.{{ adapter.quote(row[0]) }};
+  {% endfor %}
+{% endmacro %}
+
+{# Keeps the log from growing where nothing changes. Of the new observations those are dropped that repeat what was
+   observed of the patient just before; of records kept aside, all but the latest of the same. The history is the same
+   without them, as long as what is loaded later was also observed later. #}
+{% macro drop_repetitions() %}
+  {{- return(adapter.dispatch('drop_repetitions')()) }}
+{% endmacro %}
+
+{% macro default__drop_repetitions() %}{% endmacro %}
+
+{% macro duckdb__drop_repetitions() %}
+  delete from raw.patients where rowid in (
+    with observations as (
+      select
+        rowid as observation,
+        row(
+          {{ columns(log_columns() | reject('in', ['_sdc_extracted_at', '_sdc_batched_at'])) }},
+          {{ is_believable('_sdc_extracted_at') }}
+          {%- for since in late_attributes().values() %}, {{ observed_before(since, '_sdc_extracted_at') }}{% endfor %}
+        ) as seen,
+        lag(seen) over (
+          partition by id
+          order by
+            _sdc_extracted_at,
+            cast(_sdc_deleted_at as timestamp) nulls first,
+            updated_at nulls first,
+            {{ content(attributes() + ['created_at']) }}
+        ) as seen_before
+      from raw.patients
+      where id in (select id from raw.patients where _sdc_batched_at > (select loaded_until from staging.history_loaded_until))
+    )
+
+    select observation from observations
+    where seen = seen_before
+  );
+  delete from raw.rejected_records where rowid in (
+    select rowid from raw.rejected_records
+    qualify row_number() over (partition by id, field, reason, part, record order by _sdc_extracted_at desc) > 1
+  )
+{% endmacro %}
+
+{# dbt writes descriptions into the file for tables and views only. #}
+{% macro comment_on_table_function() %}
+  comment on macro table main.{{ this.identifier }} is {{ duckdb_escape_comment(model.description) }}
+{% endmacro %}

@@ -7,6 +7,7 @@ with versions as (
     ) as previous_contents,
     lag(ended_by) over (partition by patient_id order by version_number) as previous_ended_by
   from {{ ref('patients_history') }}
+  where {{ is_untested() }}
 )
 
 select patient_version_id

@@ -7,6 +7,7 @@ with versions as (
     ended_by,
     lead(valid_from) over (partition by patient_id order by version_number) as next_from
   from {{ ref('patients_history') }}
+  where {{ is_untested() }}
 )
 
 select *

@@ -4,6 +4,7 @@ select
   started_at,
   ended_at,
   kind,
+  columns,
   total_items_before,
   total_items_after,
   records,

@@ -4,9 +4,7 @@ with log as (
 
 select
   id as patient_id,
-  {{ typed_columns(attributes()) }},
-  created_at,
-  updated_at,
+  {{ typed_columns(attributes() + ['created_at', 'updated_at']) }},
   cast(_sdc_deleted_at as timestamp) as deleted_at,
   _sdc_extracted_at as observed_at,
   _sdc_batched_at as loaded_at

@@ -1,0 +1,104 @@
+"""Builds of the history that are killed, and what they leave and find in the file."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from typing import TYPE_CHECKING
+
+import duckdb
+import pytest
+from support import PROJECT, Destination
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PATIENTS = 50_000
+
+
+@pytest.fixture
+def destination(tmp_path: Path) -> Destination:
+    """A destination with the empty tables."""
+    result = Destination(tmp_path / "patients.duckdb")
+    assert result.dbt("run").returncode == 0
+    return result
+
+
+def append(destination: Destination, name: str, minute: int, *, date_of_birth: str = "1980-02-29") -> None:
+    """Append an observation of every patient."""
+    instant = f"timestamp '2024-01-01 00:{minute}:00'"
+    with duckdb.connect(str(destination.path)) as connection:
+        connection.execute(f"""
+            insert into raw.patients
+              (id, first_name, date_of_birth, updated_at, _sdc_extracted_at, _sdc_batched_at)
+            select range, '{name}', '{date_of_birth}', {instant}, {instant}, {instant} from range({PATIENTS})
+        """)
+
+
+def kill_in_the_middle(destination: Destination) -> None:
+    """Kill a build while it computes the history."""
+    process = subprocess.Popen(
+        [PROJECT / ".meltano/utilities/dbt/venv/bin/dbt", "build", "--project-dir", ".", "--profiles-dir", "."],
+        cwd=PROJECT / "transform",
+        env=os.environ
+        | {
+            "DBT_DUCKDB_PATH": str(destination.path),
+            "DBT_TARGET_PATH": f"{destination.path}.work/dbt",
+            "DBT_LOG_PATH": f"{destination.path}.work/logs",
+        },
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        for line in process.stdout or ():
+            if "START sql incremental model main.patients_history" in line:
+                process.kill()
+        assert process.wait() == -signal.SIGKILL
+
+
+def test_the_next_build_repairs_what_a_killed_one_left(destination: Destination) -> None:
+    append(destination, "A", 10)
+    kill_in_the_middle(destination)
+    assert destination.dbt("build").returncode == 0
+    append(destination, "B", 20)
+    kill_in_the_middle(destination)
+    assert destination.query("select count(*) from main.patients where first_name = 'A'") == [(PATIENTS,)]
+
+    assert destination.dbt("build").returncode == 0
+    assert destination.query("select count(*) from main.patients where first_name = 'B'") == [(PATIENTS,)]
+    assert destination.query("select count(*) from main.patients_history") == [(2 * PATIENTS,)]
+
+
+def test_a_build_clears_what_a_killed_load_left(destination: Destination) -> None:
+    with duckdb.connect(str(destination.path)) as connection:
+        connection.execute("create table main.tmp_0f8fad5b_d9cb_469f_a165_70867728950e (id integer)")
+        connection.execute("create table main.tmp_of_mine (id integer)")
+    assert destination.dbt("run").returncode == 0
+    left = destination.query("select table_name from duckdb_tables() where table_name like 'tmp%'")
+    assert left == [("tmp_of_mine",)]
+
+
+def test_patients_are_tested_until_a_build_passes(destination: Destination) -> None:
+    append(destination, "A", 10)
+    assert destination.dbt("run").returncode == 0
+    with duckdb.connect(str(destination.path)) as connection:
+        connection.execute("update main.patients_history set valid_to = valid_from, is_current = false")
+    for _ in range(2):
+        outcome = destination.dbt("build")
+        assert outcome.returncode != 0
+        assert "FAIL 50000 intervals_of_a_patient_follow_each_other" in outcome.stdout
+
+    assert destination.dbt("build", "--full-refresh").returncode == 0
+    # nothing is new to this one
+    assert destination.dbt("run").returncode == 0
+    assert destination.query("select count(*) from staging.untested_patients") == [(0,)]
+
+
+def test_a_date_that_cannot_be_read_is_a_warning_without_the_value(destination: Destination) -> None:
+    append(destination, "A", 10, date_of_birth="Planted-Marker")
+    outcome = destination.dbt("build")
+    assert outcome.returncode == 0, outcome.stdout
+    assert "WARN 50000 dates_that_cannot_be_read" in outcome.stdout
+    assert "Planted-Marker" not in outcome.stdout
+    assert destination.query("select count(date_of_birth) from main.patients") == [(0,)]

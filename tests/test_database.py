@@ -1,0 +1,81 @@
+"""What an analyst finds in the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support import PROJECT, Destination, stand_in
+
+QUERIES = sorted((PROJECT / "transform/analyses").glob("*.sql"))
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Destination:
+    """A destination after two runs, patient 42 changed in between."""
+    folder = tmp_path_factory.mktemp("database")
+    destination = Destination(folder / "patients.duckdb")
+    with stand_in(folder / "toubib.sqlite", 60) as api:
+        assert destination.make("run", api_url=api.url).returncode == 0
+        api.update(42, last_name="Changed")
+        assert destination.make("run", api_url=api.url).returncode == 0
+    return destination
+
+
+def ask(destination: Destination, *lines: str) -> str:
+    """Type lines at the prompt of `make sql`."""
+    return destination.make("sql", typed="\n".join([".mode csv", *lines])).stdout
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=[query.stem for query in QUERIES])
+def test_a_ready_query_is_told_and_answers(loaded: Destination, query: Path) -> None:
+    read = f".read {query.relative_to(PROJECT)}"
+    told, answer = ask(loaded, ".print ANSWER", read).split("ANSWER\n")
+    assert read in told
+    assert len(answer.splitlines()) > 1
+
+
+def test_what_changed_is_a_row_for_each_field(loaded: Destination) -> None:
+    assert loaded.query("select patient_id, field, new from main.patient_changes") == [(42, "last_name", "Changed")]
+
+
+def test_the_prompt_changes_nothing(loaded: Destination) -> None:
+    assert "read-only" in ask(loaded, "delete from main.patients_history;")
+
+
+def test_a_renamed_file_answers_the_same(loaded: Destination, tmp_path: Path) -> None:
+    copy = loaded.copy(tmp_path / "renamed.duckdb")
+    for table in ("main.patients", "main.patient_changes", "main.syncs", "main.patients_as_of('2100-01-01')"):
+        assert copy.rows(table) == loaded.rows(table)
+
+
+def test_every_table_and_documented_column_has_a_comment(loaded: Destination) -> None:
+    assert not loaded.query("""
+        select schema_name, table_name from duckdb_tables() where comment is null and schema_name <> 'staging'
+        union all
+        select schema_name, view_name from duckdb_views() where comment is null and not internal
+    """)
+    assert (
+        loaded.query("""
+        select table_name, column_name from duckdb_columns() where comment is null and not internal
+          and schema_name <> 'staging' and column_name <> 'total_visits'
+    """)
+        == []
+    )
+    comments = loaded.query("select comment from duckdb_functions() where function_name = 'patients_as_of'")
+    assert "as they stood at that instant" in comments[0][0]
+
+
+def test_the_site_is_one_page(loaded: Destination) -> None:
+    outcome = loaded.make("docs")
+    assert outcome.returncode == 0, outcome.stdout
+    page = outcome.stdout.splitlines()[-1].removeprefix("Open ")
+    text = Path(page).read_text(encoding="utf-8")
+    assert "patients_as_of" in text
+    assert '<script src="http' not in text
+
+
+def test_the_unit_tests_of_the_rules_pass(loaded: Destination) -> None:
+    outcome = loaded.dbt("test", "--select", "test_type:unit")
+    assert outcome.returncode == 0, outcome.stdout
+    assert "8 unit tests" in outcome.stdout

@@ -1,0 +1,49 @@
+{{ config(materialized='view') }}
+
+{% set names = attributes() + ['created_at'] %}
+
+-- a version is joined to the one before, rather than found by a window over all, so that few are read for few instants
+with pairs as (
+  select
+    {% for name in names %}
+      cast(previous.{{ columns([name]) }} as string) as old_{{ loop.index }},
+      cast(versions.{{ columns([name]) }} as string) as new_{{ loop.index }},
+    {% endfor %}
+    versions.patient_id,
+    versions.version_number,
+    versions.valid_from
+  from {{ ref('patients_history') }} as versions
+  inner join {{ ref('patients_history') }} as previous
+    on versions.patient_id = previous.patient_id and versions.version_number - 1 = previous.version_number
+  where versions.version_number > 1 and previous.ended_by = 'change'
+),
+
+fields as (
+  {% for name in names %}
+    select '{{ name }}' as field
+    {{ 'union all' if not loop.last }}
+  {% endfor %}
+),
+
+compared as (
+  select
+    pairs.patient_id,
+    fields.field,
+    case fields.field
+      {% for name in names %}
+        when '{{ name }}' then pairs.old_{{ loop.index }}
+      {% endfor %}
+    end as old,
+    case fields.field
+      {% for name in names %}
+        when '{{ name }}' then pairs.new_{{ loop.index }}
+      {% endfor %}
+    end as new,
+    pairs.valid_from as changed_at,
+    pairs.version_number
+  from pairs
+  cross join fields
+)
+
+select * from compared
+where old is distinct from new

@@ -1,0 +1,15 @@
+{{ config(
+  materialized='table_function',
+  parameters=['at'],
+  persist_docs={},
+  post_hook='{{ comment_on_table_function() }}'
+) }}
+
+select
+  patient_id,
+  {{ columns(attributes()) }},
+  created_at,
+  updated_at,
+  observed_at
+from {{ ref('patients_history') }}
+where valid_from <= cast(at as timestamp) and (valid_to > cast(at as timestamp) or is_current)
