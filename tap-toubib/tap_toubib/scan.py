@@ -123,9 +123,8 @@ class Scanner:
                 page = ahead.read(end.offset)
 
     def _is_last(self, page: Page) -> bool:
-        # more rows than the total: the one was counted before the others were read, or is no count at all
-        read = page.offset + len(page.rows)
-        return read == page.total_items or (read > page.total_items and len(page.rows) < self._page_size)
+        # a full page may hide another row: the total may have been counted before a row came in front of the others
+        return page.offset + len(page.rows) >= page.total_items and len(page.rows) != self._page_size
 
     def _join(self, end: End, page: Page, order: Order, ahead: ReadAhead) -> Page:
         """Return a page that joins an end: this one, or one from further back."""

@@ -57,7 +57,7 @@ def joins(end: End, page: Page, order: Order) -> bool:
         return False
     first = page.rows[0]
     if end.value is not None and not isinstance(first, Rejected):
-        value = first.get(order.field)
+        value: Any = first.get(order.field)
         if value == end.value:
             return not end.before
         if value is None and any(record.get(order.field) for record in page.records):

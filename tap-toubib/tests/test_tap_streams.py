@@ -70,6 +70,15 @@ def test_service_that_gives_less_than_asked_for_is_read_to_its_end(api: Api, run
     assert run(page_size=5).ids == [1, 2, 3, 4, 5, 6, 7]
 
 
+def test_row_pushed_off_a_full_last_page_after_the_total_was_counted_is_read(api: Api, run: Runner) -> None:
+    api.offer("email", email=TEXT)
+    for key, letter in enumerate("abcde", start=1):
+        api.add(key, email=f"{letter}@example.org")
+    page = json.dumps({"data": api.rows[:4], "meta": {"total_items": 4}}).encode()
+    api.before[1] = lambda: api.fail(200, times=1, body=page)
+    assert run(page_size=4).ids == [1, 2, 3, 4, 5]
+
+
 def test_service_that_gives_the_same_page_at_every_offset_fails_the_run(api: Api, run: Runner) -> None:
     fill(api, 5)
     page = json.dumps({"data": api.rows, "meta": {"total_items": 12}}).encode()
