@@ -20,7 +20,7 @@ def is_ahead_of_data(destination: Destination) -> bool:
     """Tell whether the state says that more was loaded than the file holds: it was removed, or an older copy put back.
 
     Raises:
-        click.ClickException: The file cannot be opened.
+        Failure: The file cannot be opened.
     """
     remembered = _remembered_bookmark(destination)
     if remembered is None:
