@@ -53,7 +53,7 @@ def run_meltano(destination: Destination, *arguments: str, log_level: str = "inf
         record = _record(line)
         logger = record.get("name", "meltano")
         message = redact(logger, record["event"].rstrip())
-        if message is None or "metric_name" in record:
+        if message in {None, "METRIC"}:
             continue
         say(message, record["level"], logger, record.get("timestamp"))
         if record["level"] == "critical":
@@ -94,6 +94,7 @@ def _environment(destination: Destination) -> dict[str, str]:
         "DBT_TARGET_PATH": str(destination.work_folder / "dbt"),
         # its log is a part of Meltano's; a second one on disk would hold what is withheld in the first
         "DBT_LOG_LEVEL_FILE": "none",
+        "DBT_LOG_PATH": str(destination.scratch),
         "DBT_WRITE_JSON": "false",
         "DBT_USE_COLORS": "false",
     }

@@ -1,4 +1,4 @@
-"""Keeps patients' values out of the log: an error of the loader or of DuckDB can quote the value that it stumbled on."""
+"""Keeps patients' values out of the log: an error of a plugin or of DuckDB can quote what it stumbled on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HARMLESS = {
 """What these quote is SQL, names and paths."""
 
 BEGINNING = re.compile(r"\d\d:\d\d:\d\d")
-"""How dbt begins a line of its own. What follows an error without it belongs to the error: a value can have several lines."""
+"""How dbt begins a line of its own. A line without it belongs to the error before: values can have several lines."""
 
 
 class Redaction:

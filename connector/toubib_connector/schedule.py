@@ -54,7 +54,8 @@ class CronTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no type
 
     def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime:
         """Return when to fire next, in the time zone of the machine."""
-        return next(CronSim(self._interval, previous or now))
+        at: datetime = next(CronSim(self._interval, previous or now))
+        return at
 
     def __str__(self) -> str:
         """Return the interval."""
@@ -74,10 +75,11 @@ class Scheduler:
         Raises:
             Failure: There is none, or meltano.yml cannot be read.
         """
+        destination.work_folder.mkdir(parents=True, exist_ok=True)
         self._destination = destination
         self._process: subprocess.Popen[bytes] | None = None
         self._scheduler = BlockingScheduler()
-        schedules = [schedule for schedule in _schedules() if schedule["job"]["name"] == job]
+        schedules = [schedule for schedule in _schedules(destination) if schedule["job"]["name"] == job]
         if not schedules:
             raise Failure(f"meltano.yml has no schedule of the job {job}.")
         for schedule in schedules:
@@ -115,7 +117,6 @@ class Scheduler:
         exit_code = self._process.wait()
         self._process = None
         outcome = Outcome(schedule, started_at.isoformat(), datetime.now(UTC).isoformat(), exit_code)
-        self._destination.work_folder.mkdir(parents=True, exist_ok=True)
         self._destination.outcome.write_text(json.dumps(asdict(outcome)))
 
 
@@ -126,11 +127,12 @@ def last_outcome(destination: Destination) -> Outcome | None:
     return Outcome(**json.loads(destination.outcome.read_text()))
 
 
-def _schedules() -> list[dict[str, Any]]:
+def _schedules(destination: Destination) -> list[dict[str, Any]]:
     listing = subprocess.run(
         [MELTANO, "--log-level=error", "schedule", "list", "--format=json"],
         check=False,
         cwd=PROJECT,
+        env=os.environ | {"MELTANO_DATABASE_URI": f"sqlite:///{destination.system_database}"},
         stdout=subprocess.PIPE,
         text=True,
     )
