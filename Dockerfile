@@ -21,7 +21,7 @@ RUN mkdir /data && ln -s /data data \
  && hardlink --quiet --content --include '[.]so' .
 
 
-FROM python:3.11-slim-bookworm
+FROM python:3.11-slim-bookworm AS connector
 LABEL org.opencontainers.image.title="Toubib connector" \
       org.opencontainers.image.description="Replicates patients of a Toubib service into DuckDB, with their history" \
       org.opencontainers.image.licenses="MIT"
@@ -46,3 +46,13 @@ USER 1000:1000
 HEALTHCHECK --interval=1m CMD ["toubib-connector", "healthy"]
 ENTRYPOINT ["toubib-connector"]
 CMD ["run"]
+
+
+FROM connector AS report
+USER root
+COPY requirements/report.txt requirements/
+RUN pip --python .venv install --no-cache-dir --require-hashes --requirement requirements/report.txt
+USER 1000:1000
+
+
+FROM connector

@@ -109,7 +109,20 @@ def schedule(destination: Destination) -> None:
 @click.pass_obj
 def status(destination: Destination) -> None:
     """Show the last runs, how old the data are, and how many."""
-    show_status(destination)
+    with destination.connect_for_reading() as connection:
+        show_status(connection)
+    say(f"{destination.path} has {destination.path.stat().st_size / 1e6:.1f} MB")
+
+
+@main.command()
+@click.pass_obj
+def report(destination: Destination) -> None:
+    """Draw the patients, their changes and the runs into an HTML file beside the DuckDB file."""
+    from toubib_connector.report import draw_report  # noqa: PLC0415 (what it draws with is installed by `make report`)
+
+    with destination.connect_for_reading() as connection:
+        destination.report.write_text(draw_report(connection, destination.path.name))
+    say(f"The report is {destination.report}")
 
 
 @main.command()

@@ -64,6 +64,11 @@ class Destination:
         """How the last scheduled run ended."""
         return self.work_folder / "outcome.json"
 
+    @property
+    def report(self) -> Path:
+        """What `report` draws."""
+        return self.path.with_name(f"{self.path.stem}.report.html")
+
     @contextmanager
     def connect(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
         """Open the file.
@@ -76,6 +81,25 @@ class Destination:
         except duckdb.Error as error:
             raise Failure(f"Cannot open {self.path}: {str(error).splitlines()[0]}") from error
         with connection:
+            yield connection
+
+    @contextmanager
+    def connect_for_reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open the file, or the published copy while a run writes to the file.
+
+        Raises:
+            Failure: There is none, it cannot be opened, or it has not the tables that a run or `init-db` leaves.
+        """
+        if not self.path.exists():
+            raise Failure(f"There is no {self.path} yet. A run makes it.")
+        try:
+            with self.connect(read_only=True):
+                path = self.path
+        except Failure as error:
+            if not (HOLDER.search(error.message) and self.published.exists()):
+                raise
+            path = self.published
+        with Destination(path).connect(read_only=True) as connection:
             yield connection
 
     @contextmanager

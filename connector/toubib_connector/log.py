@@ -27,7 +27,7 @@ def say(message: str, level: str = "info", logger: str = NAME, timestamp: str | 
         logger: Which part of a run says it.
         timestamp: When, in UTC, as ISO 8601; now when not given.
     """
-    now = timestamp or datetime.now(UTC).isoformat()
+    now = timestamp or f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
     if is_json():
         click.echo(json.dumps({"timestamp": now, "level": level, "logger": logger, "event": message}))
     elif logger == NAME:

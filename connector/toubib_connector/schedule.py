@@ -83,10 +83,12 @@ class Scheduler:
         if not schedules:
             raise Failure(f"meltano.yml has no schedule of the job {job}.")
         for schedule in schedules:
-            say(f"Schedule {schedule['name']} runs at {schedule['cron_interval']}")
+            trigger = CronTrigger(schedule["cron_interval"])
+            next_at = trigger.get_next_fire_time(None, datetime.now().astimezone())
+            say(f"Schedule {schedule['name']} ({trigger}) runs next on {next_at:%A, %Y-%m-%d %H:%M %Z}")
             self._scheduler.add_job(
                 self._run,
-                CronTrigger(schedule["cron_interval"]),
+                trigger,
                 args=[schedule["name"], schedule["env"]],
                 max_instances=1,
                 coalesce=True,

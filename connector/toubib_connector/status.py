@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-import duckdb
-
-from toubib_connector.log import Failure
+from toubib_connector.log import say
 
 if TYPE_CHECKING:
-    from toubib_connector.destination import Destination
+    import duckdb
 
 RUNS = """
 select
@@ -39,39 +36,17 @@ from main.syncs
 """
 
 
-def show_status(destination: Destination) -> None:
-    """Print the last runs, how old the data are, and how many; while a run writes, those of the published copy.
-
-    Raises:
-        Failure: There is no destination, or it cannot be read.
-    """
-    if not destination.path.exists():
-        raise Failure(f"There is no {destination.path}. `run` makes it.")
-    for path in (destination.path, destination.published):
-        try:
-            with duckdb.connect(str(path), read_only=True) as connection:
-                _show(connection)
-        except duckdb.CatalogException as error:
-            raise Failure(f"{path} lacks the tables of a run. `init-db` makes them.") from error
-        except duckdb.IOException as error:
-            reason = str(error).splitlines()[0]
-            continue
-        size = path.stat().st_size / 1e6
-        click.echo(f"{path}: {size:.1f} MB")
-        return
-    raise Failure(f"Cannot read {destination.path}: {reason}")
-
-
-def _show(connection: duckdb.DuckDBPyConnection) -> None:
+def show_status(connection: duckdb.DuckDBPyConnection) -> None:
+    """Print the last runs, how old the data are, and how many."""
     connection.sql(RUNS).show(max_width=160)
     as_of, minutes, in_the_source, living, versions, observations, rejected = (
         connection.execute(TOTALS).fetchone() or ()
     )
     if as_of is None:
-        click.echo("Nothing was loaded yet.")
+        say("Nothing was loaded yet.")
         return
-    click.echo(f"The source as of {as_of:%Y-%m-%d %H:%M:%S} UTC, {minutes} minutes ago: {in_the_source} patients")
-    click.echo(
+    say(f"The source as of {as_of:%Y-%m-%d %H:%M:%S} UTC, {minutes} minutes ago: {in_the_source} patients")
+    say(
         f"The destination: {living} living patients, {versions} versions, {observations} observations, "
         f"{rejected} rejected records"
     )
