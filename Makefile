@@ -67,7 +67,7 @@ bench: .venvs/dev/installed ## Measure the tap against the bare limit, and its m
 	@.venvs/dev/bin/python benchmarks/extraction.py
 
 test-docker: .venvs/dev/installed ## Test the images and what is typed, in containers
-	@.venvs/dev/bin/pytest tests/docker $(PYTEST_ARGS)
+	@.venvs/dev/bin/pytest tests/containers.py $(PYTEST_ARGS)
 
 endurance: build-local .venvs/dev/installed ## Run again and again under kills, outages and a full disk; RUNS=200
 	@.venvs/dev/bin/python tests/endurance.py $(or $(RUNS),200)

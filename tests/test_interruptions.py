@@ -16,6 +16,7 @@ from support import stand_in
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
+
     from support import Api, Destination
 
 

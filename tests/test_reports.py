@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING
 
 import pytest
 from support import Destination, stand_in
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 class References(HTMLParser):
@@ -31,7 +27,7 @@ class References(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Destination]:
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Destination:
     """A destination after two runs, of which the second saw three changes."""
     folder = tmp_path_factory.mktemp("reports")
     destination = Destination(folder / "clinic.duckdb")
@@ -41,7 +37,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Destination]:
             api.update(patient_id, first_name="Changed", total_visits=77)
         api.create(email="n@example.org", first_name="N", last_name="N", date_of_birth="2000-01-01", total_visits=0)
         assert destination.make("run", api_url=api.url).returncode == 0
-    yield destination
+    return destination
 
 
 def test_status_tells_the_runs_and_how_the_destination_stands(loaded: Destination) -> None:
