@@ -130,6 +130,8 @@ class Destination:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise Failure(f"Another run is writing to {self.path}; this one leaves.") from error
+            # what outlives this process and still writes keeps the lock
+            os.set_inheritable(file.fileno(), True)  # noqa: FBT003 (the standard library's way)
             self._wait_for_readers()
             # a killed run could not clean up
             shutil.rmtree(self.scratch, ignore_errors=True)

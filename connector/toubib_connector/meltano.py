@@ -38,6 +38,7 @@ def run_meltano(destination: Destination, *arguments: str, log_level: str = "inf
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        close_fds=False,
     )
     stopped = False
 
