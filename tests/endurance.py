@@ -141,7 +141,8 @@ def differences(destination: Destination, api: Api, expected: set[tuple[int, str
     compact.unlink()
     [(observations,)] = destination.query("select count(*) from raw.patients")
     print(
-        f"{len(living)} patients, {len(history)} versions, {observations} observations; {size:,} bytes, at least {least:,}"
+        f"{len(living)} patients, {len(history)} versions, {observations} observations; "
+        f"{size:,} bytes, of which {least:,} would do"
     )
     if size > 5 * least + 10_000_000:
         yield f"the file has {size} bytes, where {least} would do"
@@ -153,12 +154,12 @@ def disk() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="endurance-"))
     mounted = os.geteuid() == 0
     if mounted:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}", "endurance", folder], check=True)
+        subprocess.run(["/bin/mount", "-t", "tmpfs", "-o", f"size={DISK}", "endurance", folder], check=True)
     try:
         yield folder
     finally:
         if mounted:
-            subprocess.run(["umount", "--lazy", folder], check=True)
+            subprocess.run(["/bin/umount", "--lazy", folder], check=True)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -171,7 +172,7 @@ def main(runs: int) -> None:
         service = Service(Path(elsewhere) / "toubib.sqlite")
         endurance = Endurance(Destination(folder / "data" / "patients.duckdb"), service, random)
         for number in range(1, runs + 1):
-            kind = random.choice(accidents) if random.random() < 0.5 else "quiet"  # noqa: PLR2004 (half of them)
+            kind = random.choice(accidents) if random.random() < 0.5 else "quiet"
             endurance.run(number, "full disk" if number == runs // 2 and os.geteuid() == 0 else kind)
         outcome = endurance.destination.run("run", API_BASEURL=service.api.url)
         for (kind, exit_code), count in sorted(endurance.outcomes.items()):
