@@ -44,7 +44,7 @@ class Service:
     def start(self) -> None:
         command = [str(PROJECT / ".venvs/toubib-api/bin/toubib-api"), "serve", "--port", self._port]
         command += ["--database", str(self._database), "--patients", str(PATIENTS)]
-        self.process = subprocess.Popen(command, text=True, stdout=subprocess.PIPE)
+        self.process = subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         assert self.process.stdout
         url = self.process.stdout.readline().split(" on ")[1].split()[0]
         self._port = url.rsplit(":", 1)[1]
@@ -81,7 +81,8 @@ class Endurance:
             "outage": lambda _: self.service.kill(),
         }
         full_disk = self._fill() if kind == "full disk" else None
-        process = self.destination.start("run", API_BASEURL=self.service.api.url)
+        printed = self.service.api.database.with_name("printed")
+        process = self.destination.start("run", output=printed, API_BASEURL=self.service.api.url)
         changed: set[int] = set()
         if kind in accidents or kind == "moving":
             time.sleep(self.random.uniform(*MIDDLE_OF_A_RUN))
@@ -97,8 +98,9 @@ class Endurance:
         self.outcomes[kind, exit_code] += 1
         if exit_code == 0:
             self.expected |= {version(patient) for patient_id, patient in before.items() if patient_id not in changed}
+        last_line = (["", *printed.read_text().splitlines()])[-1][:100]
         size = self.destination.path.stat().st_size / 1e6 if self.destination.path.exists() else 0
-        print(f"{number:4} {kind:30} exit code {exit_code:4} {size:6.1f} MB", flush=True)
+        print(f"{number:4} {kind:30} exit code {exit_code:4} {size:6.1f} MB  {last_line}", flush=True)
 
     def _change(self, updates: int) -> set[int]:
         return set(change(self.service.api.database, updates, self.random.randrange(4)).updated)
