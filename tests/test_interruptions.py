@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,6 +70,15 @@ def test_a_stopped_run_ends_at_once(destination: Destination, api: Api) -> None:
     stopped = start(destination, api)
     stopped.send_signal(signal.SIGTERM)
     assert stopped.wait(timeout=10) == 128 + signal.SIGTERM
+
+
+def test_a_system_database_that_was_left_half_made_is_made_again(destination: Destination, api: Api) -> None:
+    destination.path.parent.mkdir()
+    with closing(sqlite3.connect(f"{destination.path}.meltano.db")) as half_made:
+        half_made.execute("create table runs (id integer)")
+    outcome = destination.make("run", api_url=api.url)
+    assert outcome.returncode == 0, outcome.stdout
+    assert holds_every_patient(destination, api)
 
 
 def test_data_that_the_state_has_outlived_are_read_again(destination: Destination, api: Api) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 
+import duckdb
 import pytest
 from support import Destination, stand_in
 
@@ -54,6 +55,9 @@ def test_status_of_nothing(destination: Destination) -> None:
     outcome = destination.make("status")
     assert outcome.returncode != 0
     assert f"Error: There is no {destination.path} yet" in outcome.stdout
+    destination.path.parent.mkdir()
+    duckdb.connect(str(destination.path)).close()
+    assert "Error: " in destination.make("status").stdout
     assert destination.make("init-db").returncode == 0
     assert "Nothing was loaded yet." in destination.make("status").stdout
 

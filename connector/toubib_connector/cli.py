@@ -7,12 +7,13 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
 from toubib_connector.destination import Destination
 from toubib_connector.health import check_health
-from toubib_connector.log import say
+from toubib_connector.log import Failure, say
 from toubib_connector.meltano import PROJECT, run_meltano
 from toubib_connector.schedule import Scheduler, last_outcome
 from toubib_connector.state import is_ahead_of_data
@@ -22,7 +23,18 @@ from toubib_connector.summary import summarize, warnings
 JOB = "toubib"
 
 
-@click.group()
+class Commands(click.Group):
+    """Commands that tell what the operating system refuses, a full disk for instance, in one line."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            raise Failure(f"{error.filename or 'Cannot write'}: {error.strerror}") from error
+
+
+@click.group(cls=Commands)
 @click.option(
     "--destination",
     envvar="DESTINATION_DUCKDB_PATH",

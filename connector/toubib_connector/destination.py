@@ -99,8 +99,11 @@ class Destination:
             if not (HOLDER.search(error.message) and self.published.exists()):
                 raise
             path = self.published
-        with Destination(path).connect(read_only=True) as connection:
-            yield connection
+        try:
+            with Destination(path).connect(read_only=True) as connection:
+                yield connection
+        except duckdb.CatalogException as error:
+            raise Failure(f"{path} has not the tables of a finished run yet. `init-db` makes them.") from error
 
     @contextmanager
     def lock(self) -> Iterator[None]:

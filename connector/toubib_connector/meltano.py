@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from toubib_connector.log import Failure, say
 from toubib_connector.redaction import Redaction
+from toubib_connector.state import discard_half_made
 
 if TYPE_CHECKING:
     from toubib_connector.destination import Destination
@@ -31,6 +32,7 @@ def run_meltano(destination: Destination, *arguments: str, log_level: str = "inf
     Raises:
         Failure: It failed; the message is the last critical line of its log, if there is one.
     """
+    discard_half_made(destination)
     process = subprocess.Popen(
         [MELTANO, f"--log-level={log_level}", "--log-format=json", *arguments],
         cwd=PROJECT,

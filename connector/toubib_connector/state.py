@@ -29,6 +29,23 @@ def is_ahead_of_data(destination: Destination) -> bool:
     return held is None or held < remembered
 
 
+def discard_half_made(destination: Destination) -> None:
+    """Remove a system database without a state: Meltano cannot use one that a kill or a full disk left half made."""
+    path = destination.system_database
+    if not path.exists():
+        return
+    with closing(sqlite3.connect(path)) as connection:
+        try:
+            has_state = connection.execute("select 1 from state").fetchone()
+        except sqlite3.OperationalError as error:
+            if "no such table" not in str(error):
+                raise
+            has_state = None
+    if not has_state:
+        for suffix in ("", "-wal", "-shm"):
+            path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)
+
+
 def _remembered_bookmark(destination: Destination) -> datetime | None:
     """Return the bookmark in Meltano's system database, where a completed run leaves it."""
     if not destination.system_database.exists():
