@@ -1,6 +1,6 @@
 """Many runs in a row under changes, kills, outages and a full disk; then a quiet one, and all must be there.
 
-`make endurance RUNS=200` runs this file. As root, it gives the destination a small disk of its own and fills that once.
+`make endurance RUNS=200` runs this file. As root, it gives the destination a small disk of its own and fills that at times.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ class Endurance:
             "SIGKILL": lambda process: os.killpg(process.pid, signal.SIGKILL),
             "SIGKILL of the first process": lambda process: process.kill(),
             "outage": lambda _: self.service.kill(),
+            "full disk": lambda _: self._fill(),
         }
-        full_disk = self._fill() if kind == "full disk" else None
         printed = self.service.api.database.with_name("printed")
         process = self.destination.start("run", output=printed, API_BASEURL=self.service.api.url)
         changed: set[int] = set()
@@ -91,8 +91,7 @@ class Endurance:
             else:
                 accidents[kind](process)
         exit_code = process.wait()
-        if full_disk:
-            full_disk.unlink()
+        self._filler.unlink(missing_ok=True)
         if kind == "outage":
             self.service.start()
         self.outcomes[kind, exit_code] += 1
@@ -105,12 +104,14 @@ class Endurance:
     def _change(self, updates: int) -> set[int]:
         return set(change(self.service.api.database, updates, self.random.randrange(4)).updated)
 
-    def _fill(self) -> Path:
-        """Leave so little room on the disk that a run cannot write what it wants to."""
-        filler = self.destination.path.parent / "filler"
-        free = shutil.disk_usage(filler.parent).free
-        filler.write_bytes(bytes(max(0, free - self.random.choice([20_000, 200_000, 400_000]))))
-        return filler
+    @property
+    def _filler(self) -> Path:
+        return self.destination.path.parents[1] / "filler"
+
+    def _fill(self) -> None:
+        """Leave next to no room on the disk."""
+        free = shutil.disk_usage(self._filler.parent).free
+        self._filler.write_bytes(bytes(max(0, free - self.random.choice([0, 20_000, 100_000]))))
 
 
 def version(patient: dict[str, Any]) -> tuple[int, str, str, int]:
@@ -170,12 +171,13 @@ def main(runs: int) -> None:
     random = Random(seed)  # noqa: S311 (no secret)
     print(f"{runs} runs, seed {seed}")
     accidents = ["SIGTERM", "SIGKILL", "SIGKILL of the first process", "outage", "moving"]
+    if os.geteuid() == 0:
+        accidents.append("full disk")
     with disk() as folder, tempfile.TemporaryDirectory() as elsewhere:
         service = Service(Path(elsewhere) / "toubib.sqlite")
         endurance = Endurance(Destination(folder / "data" / "patients.duckdb"), service, random)
         for number in range(1, runs + 1):
-            kind = random.choice(accidents) if random.random() < 0.5 else "quiet"
-            endurance.run(number, "full disk" if number == runs // 2 and os.geteuid() == 0 else kind)
+            endurance.run(number, random.choice(accidents) if random.random() < 0.5 else "quiet")
         outcome = endurance.destination.run("run", API_BASEURL=service.api.url)
         for (kind, exit_code), count in sorted(endurance.outcomes.items()):
             print(f"{count:4} {kind}, exit code {exit_code}")
