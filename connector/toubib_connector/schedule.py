@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from apscheduler.events import EVENT_JOB_MAX_INSTANCES, JobSubmissionEvent
+from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_SCHEDULER_STARTED
 from apscheduler.schedulers.blocking import BlockingScheduler
 from apscheduler.triggers.base import BaseTrigger
 from cronsim import CronSim
@@ -83,12 +83,10 @@ class Scheduler:
         if not schedules:
             raise Failure(f"meltano.yml has no schedule of the job {job}.")
         for schedule in schedules:
-            trigger = CronTrigger(schedule["cron_interval"])
-            next_at = trigger.get_next_fire_time(None, datetime.now().astimezone())
-            say(f"Schedule {schedule['name']} ({trigger}) runs next on {next_at:%A, %Y-%m-%d %H:%M %Z}")
             self._scheduler.add_job(
                 self._run,
-                trigger,
+                CronTrigger(schedule["cron_interval"]),
+                name=schedule["name"],
                 args=[schedule["name"], schedule["env"]],
                 max_instances=1,
                 coalesce=True,
@@ -99,9 +97,14 @@ class Scheduler:
         """Run by schedule. A signal is passed on to the run under way, and ends this when that has ended."""
         logging.getLogger("apscheduler").setLevel(logging.ERROR)
         self._scheduler.add_listener(_report_skipped, EVENT_JOB_MAX_INSTANCES)
+        self._scheduler.add_listener(self._begin, EVENT_SCHEDULER_STARTED)
+        self._scheduler.start()
+
+    def _begin(self, _: object) -> None:
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, self._stop)
-        self._scheduler.start()
+        for job in self._scheduler.get_jobs():
+            say(f"Schedule {job.name} ({job.trigger}) runs next on {job.next_run_time:%A, %Y-%m-%d %H:%M %Z}")
 
     def _stop(self, *_: object) -> None:
         if self._process:
@@ -143,5 +146,5 @@ def _schedules(destination: Destination) -> list[dict[str, Any]]:
     return [schedule for schedule in json.loads(listing.stdout)["schedules"]["job"] if schedule["cron_interval"]]
 
 
-def _report_skipped(_: JobSubmissionEvent) -> None:
+def _report_skipped(_: object) -> None:
     say("The run before is still under way; this one is left out", "warning")
