@@ -21,16 +21,16 @@ RUN mkdir /data && ln -s /data data \
  && hardlink --quiet --content --include '[.]so' .
 
 
-FROM python:3.11-slim-bookworm
+FROM python:3.11-slim-bookworm AS connector
 LABEL org.opencontainers.image.title="Toubib connector" \
       org.opencontainers.image.description="Replicates patients of a Toubib service into DuckDB, with their history" \
       org.opencontainers.image.licenses="MIT"
 WORKDIR /project
-ENV PATH=/project/.venv/bin:$PATH HOME=/tmp DBT_TARGET_PATH=/tmp/dbt DBT_LOG_PATH=/tmp/dbt MELTANO_AUTO_INSTALL=false
+ENV PATH=/project/.venv/bin:$PATH HOME=/tmp MELTANO_AUTO_INSTALL=false MELTANO_CLI_LOG_FORMAT=json
 
 # uid 1000 is the first user of most Linux machines: a folder of theirs is writable. The base image comes without the
 # bytecode of the standard library, which every process of a run would compile again
-RUN install --directory --owner=1000 --group=1000 /data \
+RUN install --directory --owner=1000 --group=1000 --mode=0700 /data \
  && python -m compileall -q -x '/(tests?|site-packages)/' /usr/local/lib/python3.11
 VOLUME /data
 
@@ -42,5 +42,17 @@ COPY transform transform
 RUN chmod -R a+rX connector meltano.yml tap-toubib transform && python -m compileall -q connector tap-toubib
 
 USER 1000:1000
+# of a container that runs by schedule: whether the last run went well
+HEALTHCHECK --interval=1m CMD ["toubib-connector", "healthy"]
 ENTRYPOINT ["toubib-connector"]
 CMD ["run"]
+
+
+FROM connector AS report
+USER root
+COPY requirements/report.txt requirements/
+RUN pip --python .venv install --no-cache-dir --require-hashes --requirement requirements/report.txt
+USER 1000:1000
+
+
+FROM connector

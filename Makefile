@@ -25,7 +25,8 @@ SERVE := .venvs/toubib-api/bin/toubib-api serve --database data/toubib.sqlite
 CHANGE := .venvs/toubib-api/bin/toubib-api change --database data/toubib.sqlite
 endif
 
-.PHONY: help build init-db run full-refresh rebuild-history sql docs demo api test bench lint requirements clean
+.PHONY: help build init-db run full-refresh rebuild-history schedule status report sql docs demo api test test-docker endurance \
+  bench lint requirements sbom audit clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +52,15 @@ sql: .venvs/sql/installed ## Open a prompt on the database, read only, with a fe
 docs: build ## Make the site that describes the tables and where they come from
 	@$(CONNECTOR) docs
 
+schedule: build ## Run by the schedules of meltano.yml until Ctrl+C
+	@bin/with-api $(CONNECTOR) schedule
+
+status: build ## Show the last runs, how old the data are, and how many
+	@$(CONNECTOR) status
+
+report: build-report-$(RUNNER) ## Draw the patients, their changes and the runs into one HTML file beside the DuckDB file
+	@$(CONNECTOR) report
+
 demo: build ## Run, update and create some patients of the bundled API, run again
 	@bin/with-api bash -c '$(CONNECTOR) run && $(CHANGE) && $(CONNECTOR) run'
 
@@ -64,6 +74,12 @@ bench: build-local .venvs/dev/installed ## Measure the tap beside a bare client,
 	@.venvs/dev/bin/python benchmarks/extraction.py
 	@.venvs/dev/bin/python benchmarks/transform.py
 
+test-docker: .venvs/dev/installed ## Test the images and what is typed, in containers
+	@.venvs/dev/bin/pytest tests/containers.py $(PYTEST_ARGS)
+
+endurance: build-local .venvs/dev/installed ## Run again and again under kills, outages and a full disk; RUNS=200
+	@.venvs/dev/bin/python tests/endurance.py $(or $(RUNS),200)
+
 lint: .venvs/dev/installed ## Check style, types and SQL
 	@.venvs/dev/bin/ruff check
 	@.venvs/dev/bin/ruff format --check
@@ -75,6 +91,12 @@ lint: .venvs/dev/installed ## Check style, types and SQL
 requirements: .venv/installed ## Compile requirements/*.in; UPGRADE=1 takes newer versions
 	@for file in requirements/*.in; do $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	  --no-header --no-annotate $(if $(UPGRADE),--upgrade) $$file --output-file $${file%.in}.txt; done
+
+sbom: .venvs/audit/installed ## Write sbom.json, the bill of materials of what the image has on top of its base
+	@cat requirements/{meltano,tap-toubib,target-duckdb,dbt}.txt | .venvs/audit/bin/cyclonedx-py requirements --output-file sbom.json -
+
+audit: .venvs/audit/installed ## Ask the advisory database for known vulnerabilities of every pinned requirement
+	@for file in requirements/*.txt; do echo $$file; .venvs/audit/bin/pip-audit --strict --disable-pip --require-hashes -r $$file; done
 
 clean: ## Remove what was installed; the data stay
 	@rm -rf .venv .venvs .meltano .*_cache .hypothesis transform/logs transform/target
@@ -105,6 +127,14 @@ build-local: .venv/installed .meltano/installed .venvs/toubib-api/installed
 	@.venv/bin/meltano --log-level=warning install
 	@touch $@
 
+# what `report` needs beyond the rest, in the environment of the commands
+.PHONY: build-report-local
+build-report-local: build-local .venv/report-installed
+
+.venv/report-installed: .venv/installed requirements/report.txt
+	@$(INSTALL) --python .venv -r requirements/report.txt
+	@touch $@
+
 .venvs/%/installed: .venv/installed requirements/%.txt
 	@echo "Installing requirements/$*.txt into .venvs/$*"
 	@$(UV) venv --quiet --clear --python .venv/bin/python .venvs/$*
@@ -116,7 +146,10 @@ build-local: .venv/installed .meltano/installed .venvs/toubib-api/installed
 
 # -- the image ----------------------------------------------------------------------------------------------------------
 
-.PHONY: build-docker
+.PHONY: build-docker build-report-docker
+build-report-docker:
+	@docker build --quiet --target report --tag toubib_connector:report . >/dev/null
+
 build-docker:
 	@docker image inspect toubib_connector >/dev/null 2>&1 || echo "Building the image toubib_connector"
 	@docker build --quiet --tag toubib_connector . >/dev/null

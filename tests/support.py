@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PROJECT = Path(__file__).parents[1]
+CONNECTOR = PROJECT / ".venv/bin/toubib-connector"
 
 
 @dataclass(frozen=True)
@@ -92,15 +93,26 @@ class Destination:
             TZ="UTC",
         )
 
-    def start(self, api_url: str) -> subprocess.Popen[bytes]:
-        """Start a run in a session of its own."""
-        return subprocess.Popen(
-            [PROJECT / ".venv/bin/toubib-connector", "run"],
-            env=os.environ | {"API_BASEURL": api_url, "DESTINATION_DUCKDB_PATH": str(self.path)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of the connector, as what a schedule calls does."""
+        return run(CONNECTOR, *arguments, DESTINATION_DUCKDB_PATH=str(self.path), **environment)
+
+    def start(self, *arguments: str, output: Path | None = None, **environment: str) -> subprocess.Popen[bytes]:
+        """Start a command of the connector in a session of its own.
+
+        Args:
+            arguments: Of the command line.
+            output: Where what it prints goes; nowhere when not given.
+            environment: Added to this process's own.
+        """
+        with (output or Path(os.devnull)).open("w") as file:
+            return subprocess.Popen(
+                [CONNECTOR, *arguments],
+                env=os.environ | environment | {"DESTINATION_DUCKDB_PATH": str(self.path)},
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         with duckdb.connect(str(self.path), read_only=True) as connection:

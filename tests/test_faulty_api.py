@@ -92,7 +92,7 @@ def test_a_first_load_that_is_killed_again_and_again(tmp_path: Path, destination
     random = Random(2)  # noqa: S311 (a game, no secret)
     with faulty(tmp_path / "toubib.sqlite", 50_000) as (api, faults):
         for victim in ["run", "bin/tap-toubib", "bin/target-duckdb"] * 2:
-            run = destination.start(api.url)
+            run = destination.start("run", API_BASEURL=api.url)
             until = faults.list_requests + random.randint(1, 90)
             while faults.list_requests < until:
                 assert run.poll() is None, "the run ended too early"

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import time
+from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -15,7 +18,6 @@ from support import stand_in
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
-    from pathlib import Path
 
     from support import Api, Destination
 
@@ -28,7 +30,7 @@ def api(tmp_path: Path) -> Iterator[Api]:
 
 def start(destination: Destination, api: Api) -> subprocess.Popen[bytes]:
     """Start a run and return when it has begun to load."""
-    process = destination.start(api.url)
+    process = destination.start("run", API_BASEURL=api.url)
     while not destination.path.exists():
         assert process.poll() is None, "the run ended too early"
         time.sleep(0.01)
@@ -51,6 +53,8 @@ def test_a_killed_run_does_not_keep_the_next_one_waiting(destination: Destinatio
     outcome = destination.make("run", api_url=api.url)
     assert outcome.returncode == 0, outcome.stdout
     assert holds_every_patient(destination, api)
+    # batches of patients and the token were there
+    assert not Path(f"{destination.path}.work/scratch").exists()
 
 
 def test_of_two_runs_at_once_the_second_leaves(destination: Destination, api: Api) -> None:
@@ -65,7 +69,16 @@ def test_of_two_runs_at_once_the_second_leaves(destination: Destination, api: Ap
 def test_a_stopped_run_ends_at_once(destination: Destination, api: Api) -> None:
     stopped = start(destination, api)
     stopped.send_signal(signal.SIGTERM)
-    assert stopped.wait(timeout=10) != 0
+    assert stopped.wait(timeout=10) == 128 + signal.SIGTERM
+
+
+def test_a_system_database_that_was_left_half_made_is_made_again(destination: Destination, api: Api) -> None:
+    destination.path.parent.mkdir()
+    with closing(sqlite3.connect(f"{destination.path}.meltano.db")) as half_made:
+        half_made.execute("create table runs (id integer)")
+    outcome = destination.make("run", api_url=api.url)
+    assert outcome.returncode == 0, outcome.stdout
+    assert holds_every_patient(destination, api)
 
 
 def test_data_that_the_state_has_outlived_are_read_again(destination: Destination, api: Api) -> None:

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
 from toubib_connector.destination import Destination
 from toubib_connector.health import check_health
+from toubib_connector.log import Failure, say
 from toubib_connector.meltano import PROJECT, run_meltano
+from toubib_connector.schedule import Scheduler, last_outcome
 from toubib_connector.state import is_ahead_of_data
+from toubib_connector.status import show_status
 from toubib_connector.summary import summarize, warnings
 
 JOB = "toubib"
 
 
-@click.group()
+class Commands(click.Group):
+    """Commands that tell what the operating system refuses, a full disk for instance, in one line."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            raise Failure(f"{error.filename or 'Cannot write'}: {error.strerror}") from error
+
+
+@click.group(cls=Commands)
 @click.option(
     "--destination",
     envvar="DESTINATION_DUCKDB_PATH",
@@ -28,6 +46,10 @@ JOB = "toubib"
 @click.pass_context
 def main(context: click.Context, destination: Path) -> None:
     """Replicate the patients of a Toubib service into a DuckDB file, with their history."""
+    # patients' data are their owner's alone
+    os.umask(0o077)
+    # the first process of a container ignores a signal that it does not handle
+    signal.signal(signal.SIGTERM, lambda signum, _: sys.exit(128 + signum))
     context.obj = Destination(destination)
 
 
@@ -37,8 +59,8 @@ def init_db(destination: Destination) -> None:
     """Make the schemas and the empty tables, where they are missing, and list them."""
     with destination.lock():
         with destination.connect(read_only=False):
-            click.echo("Successfully connected to the destination DB.")
-        run_meltano(destination, "--log-level=warning", "invoke", "dbt:init")
+            say("Successfully connected to the destination DB.")
+        run_meltano(destination, "invoke", "dbt:init", log_level="warning")
     with destination.connect(read_only=True) as connection:
         connection.sql("SHOW ALL TABLES").show(max_width=160, max_rows=100)
 
@@ -53,22 +75,31 @@ def init_db(destination: Destination) -> None:
 )
 @click.option("--auth-token", envvar="TAP_TOUBIB_AUTH_TOKEN", help="Bearer token, if it wants one.", show_envvar=True)
 @click.option("--full-refresh", is_flag=True, help="Read everything again, whatever the state says.")
+@click.option(
+    "--publish",
+    envvar="TOUBIB_PUBLISH",
+    is_flag=True,
+    help="Leave a copy that can be read while the next run writes.",
+    show_envvar=True,
+)
 @click.pass_obj
-def run(destination: Destination, api_url: str, auth_token: str | None, *, full_refresh: bool) -> None:
+def run(destination: Destination, api_url: str, auth_token: str | None, *, full_refresh: bool, publish: bool) -> None:
     """Extract, load, transform, test, and say what changed."""
     started = time.monotonic()
     check_health(api_url, auth_token)
     with destination.lock():
         if not full_refresh and is_ahead_of_data(destination):
-            click.echo(f"{destination.path} lacks what its state says was loaded: it was removed, or replaced by an")
-            click.echo("older copy. Reading every patient again; what the file holds of their history is kept.")
+            say(f"{destination.path} lacks what its state says was loaded: it was removed, or replaced by an")
+            say("older copy. Reading every patient again; what the file holds of their history is kept.")
             full_refresh = True
         # the lock is held, so a run that Meltano believes to be under way was killed
         run_meltano(destination, "run", "--force", *(["--full-refresh"] if full_refresh else []), JOB)
+        if publish:
+            destination.publish()
         with destination.connect(read_only=True) as connection:
             for warning in warnings(connection):
-                click.echo(f"Warning: {warning}")
-            click.echo(summarize(connection, time.monotonic() - started))
+                say(f"Warning: {warning}", "warning")
+            say(summarize(connection, time.monotonic() - started))
 
 
 @main.command()
@@ -85,4 +116,43 @@ def docs(destination: Destination) -> None:
     """Describe the tables and where they come from, as one page to open in a browser."""
     with destination.lock():
         run_meltano(destination, "--log-level=warning", "invoke", "dbt:docs")
-    click.echo(f"Open {destination.work_folder / 'dbt' / 'static_index.html'}")
+    say(f"Open {destination.work_folder / 'dbt' / 'static_index.html'}")
+
+
+@main.command()
+@click.pass_obj
+def schedule(destination: Destination) -> None:
+    """Run by the schedules of meltano.yml, until stopped."""
+    Scheduler(destination, JOB).serve()
+
+
+@main.command()
+@click.pass_obj
+def status(destination: Destination) -> None:
+    """Show the last runs, how old the data are, and how many."""
+    with destination.connect_for_reading() as connection:
+        show_status(connection)
+    say(f"{destination.path} has {destination.path.stat().st_size / 1e6:.1f} MB")
+
+
+@main.command()
+@click.pass_obj
+def report(destination: Destination) -> None:
+    """Draw the patients, their changes and the runs into an HTML file beside the DuckDB file."""
+    from toubib_connector.report import draw_report  # noqa: PLC0415 (what it draws with is installed by `make report`)
+
+    with destination.connect_for_reading() as connection:
+        destination.report.write_text(draw_report(connection, destination.path.name))
+    say(f"The report is {destination.report}")
+
+
+@main.command()
+@click.pass_obj
+def healthy(destination: Destination) -> None:
+    """Exit with 1 if the last scheduled run failed."""
+    outcome = last_outcome(destination)
+    if outcome is None:
+        say("No scheduled run has ended yet.")
+    else:
+        say(f"The run of {outcome.started_at} ended at {outcome.ended_at} with exit code {outcome.exit_code}.")
+        sys.exit(outcome.exit_code != 0)

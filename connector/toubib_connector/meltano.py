@@ -2,59 +2,87 @@
 
 from __future__ import annotations
 
+import json
 import os
-import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import click
+from toubib_connector.log import Failure, say
+from toubib_connector.redaction import Redaction
+from toubib_connector.state import discard_half_made
 
 if TYPE_CHECKING:
     from toubib_connector.destination import Destination
 
 PROJECT = Path(__file__).parents[2]
-CRITICAL = re.compile(r"\[critical *\] *\S+ +(?P<message>.*)")
+MELTANO = Path(sys.executable).with_name("meltano")
 
 
-def run_meltano(destination: Destination, *arguments: str) -> None:
-    """Run Meltano and pass its log on.
+def run_meltano(destination: Destination, *arguments: str, log_level: str = "info") -> None:
+    """Run Meltano and pass its log on. A SIGTERM ends it, and with it this process.
 
     Args:
         destination: Where data and state go.
         arguments: Of the command line.
+        log_level: Never `debug`: at that level Meltano logs every record.
 
     Raises:
-        click.ClickException: It failed; the message is the last critical line of its log, if there is one.
+        Failure: It failed; the message is the last critical line of its log, if there is one.
     """
+    discard_half_made(destination)
     process = subprocess.Popen(
-        [Path(sys.executable).with_name("meltano"), *arguments],
+        [MELTANO, f"--log-level={log_level}", "--log-format=json", *arguments],
         cwd=PROJECT,
         env=_environment(destination),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        close_fds=False,
     )
-    signal.signal(signal.SIGTERM, lambda signum, _: process.send_signal(signum))
+    stopped = False
+
+    def stop(signum: int, _: object) -> None:
+        nonlocal stopped
+        stopped = True
+        process.send_signal(signum)
+
+    signal.signal(signal.SIGTERM, stop)
     reason = f"meltano {arguments[0]} failed; its log above says why"
+    redact = Redaction()
     for line in process.stdout or ():
-        click.echo(line, nl=False)
-        if critical := CRITICAL.search(line):
-            reason = critical["message"]
-    if process.wait():
-        raise click.ClickException(reason)
+        record = _record(line)
+        logger = record.get("name", "meltano")
+        message = redact(logger, record["event"].rstrip())
+        if message in {None, "METRIC"}:
+            continue
+        say(message, record["level"], logger, record.get("timestamp"))
+        if record["level"] == "critical":
+            reason = message
+    failed = process.wait()
+    if stopped:
+        sys.exit(128 + signal.SIGTERM)
+    if failed:
+        raise Failure(reason)
+
+
+def _record(line: str) -> dict[str, Any]:
+    """Return a line of Meltano's log, or what a plugin printed past it."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        record = None
+    return record if isinstance(record, dict) and "event" in record else {"event": line, "level": "info"}
 
 
 def _system_folder(destination: Destination) -> Path:
     """Make Meltano's own folder for a destination: the plugins are shared, configurations and catalogs are not."""
-    folder = destination.work_folder / "meltano"
-    folder.mkdir(exist_ok=True)
+    folder = destination.scratch / "meltano"
+    folder.mkdir()
     for plugins in ("extractors", "loaders", "utilities"):
-        link = folder / plugins
-        link.unlink(missing_ok=True)
-        link.symlink_to(PROJECT / ".meltano" / plugins)
+        (folder / plugins).symlink_to(PROJECT / ".meltano" / plugins)
     return folder
 
 
@@ -64,10 +92,14 @@ def _environment(destination: Destination) -> dict[str, str]:
         "DBT_DUCKDB_PATH": str(destination.path),
         "MELTANO_SYS_DIR_ROOT": str(_system_folder(destination)),
         "MELTANO_DATABASE_URI": f"sqlite:///{destination.system_database}",
-        "TARGET_DUCKDB_TEMP_DIR": str(destination.work_folder),
+        "TARGET_DUCKDB_TEMP_DIR": str(destination.scratch),
+        "XDG_STATE_HOME": str(destination.scratch),
         "DBT_TARGET_PATH": str(destination.work_folder / "dbt"),
-        "DBT_LOG_PATH": str(destination.work_folder / "logs"),
-        "XDG_STATE_HOME": str(destination.work_folder / "logs"),
+        # its log is a part of Meltano's; a second one on disk would hold what is withheld in the first
+        "DBT_LOG_LEVEL_FILE": "none",
+        "DBT_LOG_PATH": str(destination.scratch),
+        "DBT_WRITE_JSON": "false",
+        "DBT_USE_COLORS": "false",
     }
     # in meltano.yml this one names the state of a destination in a system database that several share
     environment.pop("DESTINATION_DUCKDB_PATH", None)

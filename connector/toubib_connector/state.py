@@ -20,13 +20,30 @@ def is_ahead_of_data(destination: Destination) -> bool:
     """Tell whether the state says that more was loaded than the file holds: it was removed, or an older copy put back.
 
     Raises:
-        click.ClickException: The file cannot be opened.
+        Failure: The file cannot be opened.
     """
     remembered = _remembered_bookmark(destination)
     if remembered is None:
         return False
     held = _held_bookmark(destination)
     return held is None or held < remembered
+
+
+def discard_half_made(destination: Destination) -> None:
+    """Remove a system database without a state: Meltano cannot use one that a kill or a full disk left half made."""
+    path = destination.system_database
+    if not path.exists():
+        return
+    with closing(sqlite3.connect(path)) as connection:
+        try:
+            has_state = connection.execute("select 1 from state").fetchone()
+        except sqlite3.OperationalError as error:
+            if "no such table" not in str(error):
+                raise
+            has_state = None
+    if not has_state:
+        for suffix in ("", "-wal", "-shm"):
+            path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)
 
 
 def _remembered_bookmark(destination: Destination) -> datetime | None:

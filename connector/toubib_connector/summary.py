@@ -31,7 +31,7 @@ from last_sync
 
 
 REJECTED_QUERY = """
-select distinct coalesce(id, 'without id') || coalesce(' (' || field || ')', '')
+select distinct coalesce(try_cast(id as hugeint)::varchar, 'without id') || coalesce(' (' || field || ')', '')
 from raw.rejected_records
 where _sdc_extracted_at >= (select max(started_at) from raw.syncs)
 order by 1

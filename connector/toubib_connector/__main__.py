@@ -1,0 +1,5 @@
+"""`python -m toubib_connector`."""
+
+from toubib_connector.cli import main
+
+main()

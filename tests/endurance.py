@@ -1,0 +1,195 @@
+"""Many runs in a row under changes, kills, outages and a full disk; then a quiet one, and all must be there.
+
+`make endurance RUNS=200` runs this file. As root, it gives the destination a small disk of its own, and fills that at
+times.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+from support import PROJECT, Api, Destination
+
+from toubib_api.change import change
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PATIENTS = 2_000
+DISK = "200m"
+MIDDLE_OF_A_RUN = (0.5, 9)
+"""Seconds after its start."""
+
+
+class Service:
+    """The stand-in as a process, so that it can go away."""
+
+    def __init__(self, database: Path) -> None:
+        self._database = database
+        self._port = "0"
+        self.start()
+
+    def start(self) -> None:
+        command = [str(PROJECT / ".venvs/toubib-api/bin/toubib-api"), "serve", "--port", self._port]
+        command += ["--database", str(self._database), "--patients", str(PATIENTS)]
+        self.process = subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        assert self.process.stdout
+        url = self.process.stdout.readline().split(" on ")[1].split()[0]
+        self._port = url.rsplit(":", 1)[1]
+        self.api = Api(url, self._database)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@dataclass
+class Endurance:
+    """A destination through many runs.
+
+    Attributes:
+        expected: Id, `updated_at`, last name and visits of each version that a run saw.
+        outcomes: How often each kind of run ended with which exit code.
+    """
+
+    destination: Destination
+    service: Service
+    random: Random
+    expected: set[tuple[int, str, str, int]] = field(default_factory=set)
+    outcomes: Counter[tuple[str, int]] = field(default_factory=Counter)
+
+    def run(self, number: int, kind: str) -> None:
+        """Change the source and run, with an accident of some kind in the middle."""
+        self._change(self.random.randrange(40))
+        before = self.service.api.patients()
+        accidents: dict[str, Callable[[subprocess.Popen[bytes]], object]] = {
+            "SIGTERM": lambda process: process.send_signal(signal.SIGTERM),
+            "SIGKILL": lambda process: os.killpg(process.pid, signal.SIGKILL),
+            "SIGKILL of the first process": lambda process: process.kill(),
+            "outage": lambda _: self.service.kill(),
+            "full disk": lambda _: self._fill(),
+        }
+        printed = self.service.api.database.with_name("printed")
+        process = self.destination.start("run", output=printed, API_BASEURL=self.service.api.url)
+        changed: set[int] = set()
+        if kind in accidents or kind == "moving":
+            time.sleep(self.random.uniform(*MIDDLE_OF_A_RUN))
+            if kind == "moving":
+                changed = self._change(20)
+            else:
+                accidents[kind](process)
+        exit_code = process.wait()
+        self._filler.unlink(missing_ok=True)
+        if kind == "outage":
+            self.service.start()
+        self.outcomes[kind, exit_code] += 1
+        if exit_code == 0:
+            self.expected |= {version(patient) for patient_id, patient in before.items() if patient_id not in changed}
+        last_line = (["", *printed.read_text().splitlines()])[-1][:100]
+        size = self.destination.path.stat().st_size / 1e6 if self.destination.path.exists() else 0
+        print(f"{number:4} {kind:30} exit code {exit_code:4} {size:6.1f} MB  {last_line}", flush=True)
+
+    def _change(self, updates: int) -> set[int]:
+        return set(change(self.service.api.database, updates, self.random.randrange(4)).updated)
+
+    @property
+    def _filler(self) -> Path:
+        return self.destination.path.parents[1] / "filler"
+
+    def _fill(self) -> None:
+        """Leave next to no room on the disk."""
+        free = shutil.disk_usage(self._filler.parent).free
+        with suppress(OSError):  # the run took some of it meanwhile
+            self._filler.write_bytes(bytes(max(0, free - self.random.choice([0, 20_000, 100_000]))))
+
+
+def version(patient: dict[str, Any]) -> tuple[int, str, str, int]:
+    instant = patient["updated_at"].removesuffix("Z").replace("T", " ")
+    return patient["id"], instant.split(".")[0], patient["last_name"], patient["total_visits"]
+
+
+def differences(destination: Destination, api: Api, expected: set[tuple[int, str, str, int]]) -> Iterator[str]:
+    """Yield what is not as it must be after a quiet run."""
+    source = {version(patient) for patient in api.patients().values()}
+    query = "select {id}, strftime({at}, '%Y-%m-%d %H:%M:%S'), last_name, total_visits from main.{table}"
+    living = set(destination.query(query.format(id="patient_id", at="updated_at", table="patients")))
+    if living != source:
+        yield f"the destination differs from the source in {len(living ^ source)} patients"
+    history = set(destination.query(query.format(id="patient_id", at="valid_from", table="patients_history")))
+    if lost := expected - history:
+        yield f"{len(lost)} versions that a run saw are not in the history"
+    if tables := destination.query("select table_name from information_schema.tables where table_name like 'tmp%'"):
+        yield f"tables are left over: {tables}"
+    work = Path(f"{destination.path}.work")
+    names = {path.name for path in [*work.iterdir(), *destination.path.parent.iterdir()]}
+    if extra := names - {"lock", "dbt", work.name, destination.path.name, f"{destination.path.name}.meltano.db"}:
+        yield f"files are left over: {extra}"
+    compact = destination.path.with_name("compact.duckdb")
+    with duckdb.connect() as connection:
+        connection.execute(f"attach '{destination.path}' as written (read_only); attach '{compact}' as compact")
+        connection.execute("create schema compact.raw; create table compact.raw.patients as from written.raw.patients")
+        connection.execute("create table compact.patients_history as from written.main.patients_history")
+    size, least = destination.path.stat().st_size, compact.stat().st_size
+    compact.unlink()
+    [(observations,)] = destination.query("select count(*) from raw.patients")
+    print(
+        f"{len(living)} patients, {len(history)} versions, {observations} observations; "
+        f"{size:,} bytes, of which {least:,} would do"
+    )
+    if size > 5 * least + 10_000_000:
+        yield f"the file has {size} bytes, where {least} would do"
+
+
+@contextmanager
+def disk() -> Iterator[Path]:
+    """Make a folder, on a small disk of its own where that is allowed."""
+    folder = Path(tempfile.mkdtemp(prefix="endurance-"))
+    mounted = os.geteuid() == 0
+    if mounted:
+        subprocess.run(["/bin/mount", "-t", "tmpfs", "-o", f"size={DISK}", "endurance", folder], check=True)
+    try:
+        yield folder
+    finally:
+        if mounted:
+            subprocess.run(["/bin/umount", "--lazy", folder], check=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def main(runs: int) -> None:
+    seed = int(time.time())
+    random = Random(seed)  # noqa: S311 (no secret)
+    print(f"{runs} runs, seed {seed}")
+    accidents = ["SIGTERM", "SIGKILL", "SIGKILL of the first process", "outage", "moving"]
+    if os.geteuid() == 0:
+        accidents.append("full disk")
+    with disk() as folder, tempfile.TemporaryDirectory() as elsewhere:
+        service = Service(Path(elsewhere) / "toubib.sqlite")
+        endurance = Endurance(Destination(folder / "data" / "patients.duckdb"), service, random)
+        for number in range(1, runs + 1):
+            endurance.run(number, random.choice(accidents) if random.random() < 0.5 else "quiet")
+        # what a kill of the first process alone leaves goes on to the end of its run, and keeps the lock
+        while "Another run" in (outcome := endurance.destination.run("run", API_BASEURL=service.api.url)).stdout:
+            time.sleep(1)
+        for (kind, exit_code), count in sorted(endurance.outcomes.items()):
+            print(f"{count:4} {kind}, exit code {exit_code}")
+        print(outcome.stdout.splitlines()[-1])
+        found = list(differences(endurance.destination, service.api, endurance.expected))
+        service.kill()
+    print(*found, sep="\n")
+    sys.exit(bool(found or outcome.returncode))
+
+
+main(int(sys.argv[1]))

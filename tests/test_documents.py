@@ -1,0 +1,112 @@
+"""What is written down in two places says the same in both."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from support import PROJECT, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support import Destination
+
+TAP = PROJECT / ".meltano/extractors/tap-toubib/venv/bin/tap-toubib"
+
+
+@pytest.fixture(scope="module")
+def about() -> dict[str, Any]:
+    """What the tap says of itself."""
+    return dict(json.loads(run(TAP, "--about", "--format=json").stdout))
+
+
+@pytest.fixture(scope="module")
+def settings(about: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The tap's own settings, without those that the SDK adds behind them."""
+    properties: dict[str, dict[str, Any]] = about["settings"]["properties"]
+    return {name: properties[name] for name in takewhile(lambda name: name != "stream_maps", properties)}
+
+
+@pytest.fixture(scope="module")
+def extractor() -> dict[str, Any]:
+    """The tap as meltano.yml describes it."""
+    project = yaml.safe_load((PROJECT / "meltano.yml").read_text())
+    return dict(project["plugins"]["extractors"][0])
+
+
+def test_the_readme_of_the_tap_lists_its_settings(about: dict[str, Any], settings: dict[str, dict[str, Any]]) -> None:
+    required = about["settings"]["required"]
+    rows = [
+        f"| {name} | {name in required} | {setting.get('default')} | {setting['description']} |"
+        for name, setting in settings.items()
+    ]
+    text = (PROJECT / "tap-toubib/README.md").read_text()
+    table = text.split("## Settings\n\n")[1].split("\n\n")[0].splitlines()[2:]
+    assert table == rows
+
+
+def test_the_readme_of_the_tap_lists_its_capabilities(about: dict[str, Any], extractor: dict[str, Any]) -> None:
+    text = (PROJECT / "tap-toubib/README.md").read_text()
+    listed = re.findall(r"`([\w-]+)`", text.split("## Capabilities\n\n")[1].split("\n\n")[0])
+    assert sorted(listed) == sorted(about["capabilities"]) == sorted(extractor["capabilities"])
+
+
+def test_meltano_knows_the_settings_of_the_tap(settings: dict[str, dict[str, Any]], extractor: dict[str, Any]) -> None:
+    known = {setting["name"]: setting for setting in extractor["settings"]}
+    assert list(known) == [*settings, "stream_maps"]
+    for name, setting in settings.items():
+        assert known[name]["label"] == setting["title"]
+        assert known[name].get("sensitive", False) == setting.get("secret", False)
+        assert (known[name].get("kind") == "integer") == ("integer" in setting["type"])
+
+
+def test_every_column_is_described(destination: Destination) -> None:
+    assert destination.make("init-db").returncode == 0
+    described: dict[str, dict[str, str]] = {}
+    for path in (PROJECT / "transform/models").rglob("*.yml"):
+        for model in yaml.safe_load(path.read_text()).get("models", []):
+            described[model["name"]] = {c["name"]: c.get("description", "") for c in model.get("columns", [])}
+    made = destination.query("""
+        select table_schema, table_name from information_schema.tables
+        where table_schema in ('main', 'staging') and table_name <> 'history_loaded_until'
+    """)
+    assert {name for _, name in made} == set(described)
+    for schema, name in made:
+        assert list(destination.columns(f"{schema}.{name}")) == list(described[name])
+        assert all(described[name].values())
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT / "requirements").glob("*.in")), ids=lambda path: path.name)
+def test_requirements_are_compiled(path: Path) -> None:
+    pinned = path.with_suffix(".txt").read_text()
+    names = re.findall(r"^([a-z][\w.-]*)", path.read_text(), re.MULTILINE)
+    assert names
+    for name in names:
+        assert re.search(rf"^{name}==", pinned, re.MULTILINE), name
+    for requirement in re.split(r"\n(?=\S)", pinned):
+        assert "--hash=sha256:" in requirement, requirement
+
+
+def test_every_package_has_the_licence_of_the_repository() -> None:
+    assert (PROJECT / "LICENSE").read_text().startswith("MIT License")
+    packages = list(PROJECT.glob("*/pyproject.toml"))
+    assert len(packages) == 3
+    assert {tomllib.loads(path.read_text())["project"]["license"] for path in packages} == {"MIT"}
+
+
+def test_the_changelog_has_a_place_for_what_is_not_released() -> None:
+    first, *_ = re.findall(r"^## (.+)$", (PROJECT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert first == "Unreleased"
+
+
+def test_make_help_lists_every_target() -> None:
+    text = (PROJECT / "Makefile").read_text().replace("\\\n", "")
+    phony = re.findall(r"^\.PHONY: (help .*)$", text, re.MULTILINE)[0].split()
+    listed = [line.split()[0] for line in run("make", "help").stdout.splitlines()]
+    assert sorted(listed) == sorted(phony)

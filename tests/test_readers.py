@@ -1,0 +1,122 @@
+"""Other processes that read the destination: while a run writes, and when one wants to."""
+
+from __future__ import annotations
+
+import os
+from threading import Timer
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pytest
+from support import Destination, stand_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support import Api
+
+PATIENTS = 400
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    with stand_in(tmp_path_factory.mktemp("api") / "toubib.sqlite", PATIENTS) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def destination(tmp_path_factory: pytest.TempPathFactory, api: Api) -> Destination:
+    """A destination after a first run that published."""
+    made = Destination(tmp_path_factory.mktemp("readers") / "patients.duckdb")
+    assert made.run("run", "--publish", API_BASEURL=api.url).returncode == 0
+    return made
+
+
+@pytest.fixture
+def published(destination: Destination) -> Path:
+    return destination.path.with_name("patients.published.duckdb")
+
+
+def seen(path: Path) -> tuple[Any, ...]:
+    """Return what a reader in another process can tell of the patients, in one query."""
+    with duckdb.connect(str(path), read_only=True) as connection:
+        row = connection.execute("""
+            select
+              (select count(*) from main.syncs),
+              (select count(*) from raw.patients),
+              (select count(*) from main.patients_history),
+              (select count(*) from main.patients where last_name like 'Changed%')
+        """).fetchone()
+    return row or ()
+
+
+def test_a_reader_is_answered_while_a_run_writes_and_sees_the_run_before_or_this_one(
+    destination: Destination, published: Path, api: Api
+) -> None:
+    before = seen(published)
+    for patient_id in range(1, 51):
+        api.update(patient_id, last_name=f"Changed {patient_id}")
+    running = destination.start("run", "--publish", API_BASEURL=api.url)
+    answers = []
+    while running.poll() is None:
+        answers.append(seen(published))
+    assert running.returncode == 0
+    after = seen(published)
+    assert after == seen(destination.path)
+    assert after[3] == 50
+    assert answers.count(before) > 10
+    assert set(answers) <= {before, after}
+
+
+def test_a_failed_run_publishes_nothing(destination: Destination, published: Path, api: Api) -> None:
+    before = seen(published)
+    api.update(60, last_name="Changed 60")
+    with duckdb.connect(str(destination.path)) as connection:
+        connection.execute("insert into raw.patients (id, date_of_birth, _sdc_batched_at) values (-1, '', now())")
+    assert destination.run("run", "--publish", API_BASEURL=api.url).returncode != 0
+    assert seen(published) == before
+
+    with duckdb.connect(str(destination.path)) as connection:
+        connection.execute("delete from raw.patients where id = -1")
+    assert destination.run("run", "--publish", API_BASEURL=api.url).returncode == 0
+    assert seen(published)[3] == before[3] + 1
+
+
+def test_who_may_read_the_published_copy_is_kept_and_nobody_may_write(
+    destination: Destination, published: Path, api: Api
+) -> None:
+    published.chmod(0o640)
+    assert destination.run("run", "--publish", API_BASEURL=api.url).returncode == 0
+    assert published.stat().st_mode & 0o777 == 0o440
+
+
+def test_without_the_setting_nothing_is_published(tmp_path: Path, api: Api) -> None:
+    other = Destination(tmp_path / "other.duckdb")
+    assert other.run("run", API_BASEURL=api.url).returncode == 0
+    assert not other.path.with_name("other.published.duckdb").exists()
+
+
+def test_a_run_waits_for_a_reader_to_close_the_file(destination: Destination, api: Api) -> None:
+    reader = duckdb.connect(str(destination.path), read_only=True)
+    Timer(4, reader.close).start()
+    outcome = destination.run("run", API_BASEURL=api.url)
+    assert outcome.returncode == 0, outcome.stdout
+    assert f"(PID {os.getpid()}) to close" in outcome.stdout
+
+
+def test_a_run_does_not_wait_for_ever_and_reads_nothing(destination: Destination, api: Api) -> None:
+    with duckdb.connect(str(destination.path), read_only=True):
+        outcome = destination.run("run", API_BASEURL=api.url)
+    assert outcome.returncode == 1
+    *waits, last = outcome.stdout.splitlines()[2:]
+    assert last.startswith("Error: ")
+    assert f"(PID {os.getpid()}) has {destination.path} open" in last
+    assert {line.split(" for ")[0] for line in waits} == {"Waiting"}
+
+
+def test_status_is_told_while_the_file_is_being_written(destination: Destination) -> None:
+    with duckdb.connect(str(destination.path)):
+        outcome = destination.run("status")
+    assert outcome.returncode == 0, outcome.stdout
+    assert f"{PATIENTS} living patients" in outcome.stdout

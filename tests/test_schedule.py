@@ -1,0 +1,116 @@
+"""Running by the schedules of meltano.yml, with other intervals than the hourly one."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from fastapi import FastAPI, Response
+from support import PROJECT, Destination, stand_in
+
+from toubib_api.testing import serving
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+MINUTE_AND_A_BIT = 75
+"""Seconds until something that happens each minute has happened."""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Callable[[str], str]:
+    """Make a project with another interval, and return its folder for MELTANO_PROJECT_ROOT."""
+
+    def with_interval(interval: str) -> str:
+        folder = tmp_path / "project"
+        folder.mkdir()
+        for name in (".meltano", "connector", "requirements", "tap-toubib", "transform"):
+            (folder / name).symlink_to(PROJECT / name)
+        text = (PROJECT / "meltano.yml").read_text()
+        assert '"@hourly"' in text
+        (folder / "meltano.yml").write_text(text.replace('"@hourly"', f'"{interval}"'))
+        return str(folder)
+
+    return with_interval
+
+
+def outcome(destination: Destination) -> dict[str, Any]:
+    text = (destination.path.parent / f"{destination.path.name}.work" / "outcome.json").read_text()
+    return dict(json.loads(text))
+
+
+def wait_for(condition: Callable[[], Any], seconds: float) -> None:
+    """Wait until something is so, for a time after which it will not be."""
+    deadline = time.monotonic() + seconds
+    while True:
+        with suppress(FileNotFoundError):
+            if condition():
+                return
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def api_that_never_answers_for_patients() -> FastAPI:
+    app = FastAPI(openapi_url=None)
+
+    @app.get("/health")
+    def health() -> str:
+        return "OK"
+
+    @app.get("/v1/patients")
+    def patients() -> Response:
+        return Response(status_code=503, headers={"Retry-After": "200"})
+
+    return app
+
+
+def test_a_week_begins_on_sunday_as_in_cron(project: Callable[[str], str], tmp_path: Path) -> None:
+    destination = Destination(tmp_path / "weekly.duckdb")
+    printed = tmp_path / "printed"
+    scheduler = destination.start("schedule", output=printed, MELTANO_PROJECT_ROOT=project("@weekly"))
+    wait_for(printed.read_text, 30)
+    scheduler.send_signal(signal.SIGTERM)
+    assert scheduler.wait(timeout=10) == 0
+    found = re.fullmatch(r"Schedule hourly \(0 0 \* \* 0\) runs next on (\w+), (\S+) 00:00 \w+\n", printed.read_text())
+    assert found
+    assert found[1] == "Sunday"
+    assert datetime.fromisoformat(found[2]).replace(tzinfo=UTC).weekday() == 6
+
+
+def test_a_run_each_minute(project: Callable[[str], str], tmp_path: Path) -> None:
+    destination = Destination(tmp_path / "some folder" / "minutely.duckdb")
+    assert destination.run("healthy").returncode == 0
+    with stand_in(tmp_path / "toubib.sqlite", 50) as api:
+        scheduler = destination.start("schedule", MELTANO_PROJECT_ROOT=project("* * * * *"), API_BASEURL=api.url)
+        wait_for(lambda: outcome(destination), MINUTE_AND_A_BIT + 30)
+        scheduler.send_signal(signal.SIGTERM)
+        assert scheduler.wait(timeout=30) == 0
+    assert outcome(destination)["exit_code"] == 0
+    assert destination.run("healthy").returncode == 0
+    assert destination.query("select count(*) from main.patients") == [(50,)]
+
+
+def test_a_run_is_left_out_while_one_is_under_way_and_a_signal_reaches_that(
+    project: Callable[[str], str], tmp_path: Path
+) -> None:
+    destination = Destination(tmp_path / "minutely.duckdb")
+    printed = tmp_path / "printed"
+    with serving(api_that_never_answers_for_patients()) as url:
+        scheduler = destination.start(
+            "schedule", output=printed, MELTANO_PROJECT_ROOT=project("* * * * *"), API_BASEURL=url
+        )
+        wait_for(lambda: "still under way; this one is left out" in printed.read_text(), 2 * MINUTE_AND_A_BIT)
+        assert printed.read_text().count("/health:") == 1
+        scheduler.send_signal(signal.SIGTERM)
+        assert scheduler.wait(timeout=30) == 0
+    assert outcome(destination)["exit_code"] == 128 + signal.SIGTERM
+    sick = destination.run("healthy")
+    assert sick.returncode == 1
+    assert "with exit code 143" in sick.stdout

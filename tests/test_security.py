@@ -1,0 +1,245 @@
+"""Patients' data and the token: who can read what a run leaves, and what it tells."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import ssl
+import subprocess
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pytest
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import RedirectResponse
+from support import PROJECT, Destination, stand_in
+
+from toubib_api.app import create_app
+from toubib_api.database import prepare
+from toubib_api.release import CURRENT
+from toubib_api.testing import serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support import Api
+
+MARKER = "Marker7f3a"
+TOKEN = "Token-5c1e"  # noqa: S105 (made up)
+TALKATIVE = {
+    "MELTANO_CLI_LOG_LEVEL": "debug",
+    "TAP_TOUBIB_LOGLEVEL": "DEBUG",
+    "TARGET_DUCKDB_LOGLEVEL": "DEBUG",
+    "DBT_DEBUG": "true",
+    "DBT_LOG_LEVEL": "debug",
+}
+"""All that could make a run say more."""
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """An API whose patients hold the marker in each column of text, in two lines."""
+    with stand_in(tmp_path_factory.mktemp("api") / "toubib.sqlite", 30) as running:
+        for patient_id in range(1, 31):
+            mark(running, patient_id)
+        yield running
+
+
+def mark(api: Api, patient_id: int) -> None:
+    text = f"{MARKER}\n{MARKER}"
+    api.update(patient_id, first_name=text, last_name=text, email=f"{MARKER}{patient_id}@example.org")
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory, api: Api) -> Destination:
+    """A destination in a folder of its own after a run, with the marker in it."""
+    destination = Destination(tmp_path_factory.mktemp("first") / "folder" / "patients.duckdb")
+    outcome = run(destination, api.url)
+    assert outcome.returncode == 0, outcome.stdout
+    assert destination.query(f"select count(*) from main.patients where last_name = '{MARKER}\n{MARKER}'") == [(30,)]
+    assert told(destination, outcome) == []
+    return destination
+
+
+@pytest.fixture
+def loaded(first: Destination, tmp_path: Path) -> Destination:
+    """A copy of it, with its state."""
+    shutil.copytree(first.path.parent, tmp_path / "folder")
+    return Destination(tmp_path / "folder" / first.path.name)
+
+
+def told(destination: Destination, outcome: subprocess.CompletedProcess[str]) -> list[str]:
+    """Return where the marker or the token stand outside the database."""
+    files = [path for path in destination.path.parent.rglob("*") if path.is_file() and path.suffix != ".duckdb"]
+    assert f"{destination.path.name}.meltano.db" in {path.name for path in files}
+    texts = {str(path): path.read_bytes() for path in files} | {"what was printed": outcome.stdout.encode()}
+    texts |= {f"{path} (token)": path.read_bytes() for path in destination.path.parent.glob("*.duckdb")}
+    return [
+        where
+        for where, text in texts.items()
+        if TOKEN.encode() in text or (MARKER.encode() in text and "(token)" not in where)
+    ]
+
+
+def run(destination: Destination, url: str) -> subprocess.CompletedProcess[str]:
+    return destination.run("run", "--publish", API_BASEURL=url, TAP_TOUBIB_AUTH_TOKEN=TOKEN, **TALKATIVE)
+
+
+def test_all_that_a_run_leaves_is_its_owners_alone(first: Destination) -> None:
+    folder = first.path.parent
+    modes = {str(path): path.lstat().st_mode & 0o777 for path in [folder, *folder.rglob("*")]}
+    assert {path: oct(mode) for path, mode in modes.items() if mode & 0o077} == {}
+    assert str(folder / "patients.published.duckdb") in modes
+
+
+@pytest.mark.parametrize("status", [200, 422, 500])
+def test_an_answer_that_is_no_page_of_patients_is_not_told(loaded: Destination, status: int) -> None:
+    app = FastAPI(openapi_url=None)
+
+    @app.get("/{path:path}")
+    def answer(path: str) -> Response:
+        if path == "health":
+            return Response('"OK"', media_type="application/json")
+        return Response(json.dumps({"data": [{"id": MARKER}], "detail": MARKER}), status)
+
+    with serving(app) as url:
+        outcome = run(loaded, url)
+    assert outcome.returncode != 0
+    assert told(loaded, outcome) == []
+
+
+def test_a_record_that_cannot_be_loaded_is_not_told(loaded: Destination) -> None:
+    bad = [{"id": 1, "email": {"nested": MARKER}}, {"id": 2, "created_at": MARKER}, {"id": MARKER}, MARKER]
+    app = FastAPI(openapi_url=None)
+
+    @app.get("/health")
+    def health() -> str:
+        return "OK"
+
+    @app.get("/v1/patients")
+    def patients() -> dict[str, Any]:
+        return {"data": bad, "meta": {"total_items": len(bad)}}
+
+    with serving(app) as url:
+        outcome = run(loaded, url)
+    assert loaded.query(f"select count(*) > 0 from raw.rejected_records where record like '%{MARKER}%'") == [(True,)]
+    # an id that is none could be anything
+    assert told(loaded, outcome) == []
+
+
+def test_an_error_of_the_loader_is_told_without_the_value(loaded: Destination, api: Api) -> None:
+    with duckdb.connect(str(loaded.path)) as connection:
+        connection.execute("create unique index names on raw.patients (last_name, id)")
+    outcome = run(loaded, api.url)
+    assert outcome.returncode != 0
+    assert "ConstraintException: (withheld" in outcome.stdout
+    assert told(loaded, outcome) == []
+
+
+def test_an_error_of_dbt_is_told_without_the_value(loaded: Destination, api: Api) -> None:
+    with duckdb.connect(str(loaded.path)) as connection:
+        connection.execute(f"""
+            insert into raw.patients (id, date_of_birth, _sdc_extracted_at, _sdc_batched_at)
+            values (99, '{MARKER}\n{MARKER}', now(), now() + interval 1 day)
+        """)
+    outcome = run(loaded, api.url)
+    assert outcome.returncode != 0
+    assert "Conversion Error: (withheld" in outcome.stdout
+    assert "Done. PASS=" in outcome.stdout
+    assert told(loaded, outcome) == []
+
+
+@contextmanager
+def recording(app: FastAPI) -> Iterator[tuple[str, list[str | None]]]:
+    """Serve an application and collect the credentials that it is sent."""
+    received: list[str | None] = []
+
+    @app.middleware("http")
+    async def record(request: Request, call_next: Any) -> Response:
+        received.append(request.headers.get("Authorization"))
+        answer: Response = await call_next(request)
+        return answer
+
+    with serving(app) as url:
+        yield url, received
+
+
+def test_a_redirect_to_another_host_is_followed_without_the_token(tmp_path: Path, destination: Destination) -> None:
+    database = tmp_path / "toubib.sqlite"
+    prepare(database, CURRENT, 20)
+    with recording(create_app(database, CURRENT)) as (other_url, other_received):
+        app = FastAPI(openapi_url=None)
+
+        @app.get("/{path:path}")
+        def redirect(path: str, request: Request) -> Response:
+            target = other_url.replace("127.0.0.1", "localhost")
+            return RedirectResponse(f"{target}/{path}?{request.url.query}")
+
+        with recording(app) as (url, received):
+            outcome = run(destination, url)
+    assert outcome.returncode == 0, outcome.stdout
+    assert set(received) == {f"Bearer {TOKEN}"}
+    assert len(other_received) == len(received) > 2
+    assert set(other_received) == {None}
+
+
+def test_credentials_in_the_address_are_not_told(destination: Destination) -> None:
+    outcome = destination.run("run", API_BASEURL="http://user:Secret-91@127.0.0.1:1")
+    assert "Error: No answer from http://127.0.0.1:1/health" in outcome.stdout
+    assert "Secret-91" not in outcome.stdout
+
+
+class Healthy(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'"OK"')
+
+
+@contextmanager
+def https_server_nobody_vouches_for(folder: Path) -> Iterator[str]:
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    openssl = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-keyout",
+        str(key),
+        "-out",
+        str(certificate),
+    ]
+    subprocess.run([*openssl, *subject], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with HTTPServer(("127.0.0.1", 0), Healthy) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"https://localhost:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path, destination: Destination) -> None:
+    tap = PROJECT / ".meltano/extractors/tap-toubib/venv/bin/tap-toubib"
+    config = tmp_path / "config.json"
+    with https_server_nobody_vouches_for(tmp_path) as url:
+        outcome = destination.run("run", API_BASEURL=url)
+        vouched_for = destination.run("run", API_BASEURL=url, REQUESTS_CA_BUNDLE=str(tmp_path / "certificate.pem"))
+        config.write_text(json.dumps({"api_url": url}))
+        tap_outcome = subprocess.run(
+            [tap, "--config", config, "--discover"], check=False, capture_output=True, text=True
+        )
+    assert "(SSLError)" in outcome.stdout
+    assert '"OK"' not in outcome.stdout
+    assert '"OK"' in vouched_for.stdout
+    assert tap_outcome.returncode != 0
+    assert "certificate verify failed" in tap_outcome.stderr.lower()
