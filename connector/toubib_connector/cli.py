@@ -16,7 +16,7 @@ from toubib_connector.health import check_health
 from toubib_connector.log import Failure, say
 from toubib_connector.meltano import PROJECT, run_meltano
 from toubib_connector.schedule import Scheduler, last_outcome
-from toubib_connector.state import is_ahead_of_data
+from toubib_connector.state import STATE_ID, is_ahead_of_data, is_behind_data, write_state_of_data
 from toubib_connector.status import show_status
 from toubib_connector.summary import summarize, warnings
 
@@ -92,8 +92,15 @@ def run(destination: Destination, api_url: str, auth_token: str | None, *, full_
             say(f"{destination.path} lacks what its state says was loaded: it was removed, or replaced by an")
             say("older copy. Reading every patient again; what the file holds of their history is kept.")
             full_refresh = True
+        if is_behind_data(destination):
+            say(f"{destination.system_database} is missing, or knows nothing of what {destination.path.name} holds.")
+            say("Reading every patient again and comparing them with those in the file.")
+            state = write_state_of_data(destination)
+            run_meltano(destination, "state", "set", "--force", STATE_ID, f"--input-file={state}", log_level="warning")
+        if full_refresh:
+            os.environ["TAP_TOUBIB_FULL_REFRESH"] = "true"
         # the lock is held, so a run that Meltano believes to be under way was killed
-        run_meltano(destination, "run", "--force", *(["--full-refresh"] if full_refresh else []), JOB)
+        run_meltano(destination, "run", "--force", JOB)
         if publish:
             destination.publish()
         with destination.connect(read_only=True) as connection:

@@ -80,9 +80,10 @@ def _record(line: str) -> dict[str, Any]:
 def _system_folder(destination: Destination) -> Path:
     """Make Meltano's own folder for a destination: the plugins are shared, configurations and catalogs are not."""
     folder = destination.scratch / "meltano"
-    folder.mkdir()
-    for plugins in ("extractors", "loaders", "utilities"):
-        (folder / plugins).symlink_to(PROJECT / ".meltano" / plugins)
+    if not folder.exists():
+        folder.mkdir()
+        for plugins in ("extractors", "loaders", "utilities"):
+            (folder / plugins).symlink_to(PROJECT / ".meltano" / plugins)
     return folder
 
 

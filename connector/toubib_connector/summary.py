@@ -22,8 +22,8 @@ seen as (
 select
   (select count(*) from seen where version_number = 1),
   (select count(*) from seen where version_number > 1),
-  (select count(*) from raw.patients
-   where _sdc_deleted_at is not null and _sdc_extracted_at >= (select started_at from last_sync)),
+  deleted,
+  repaired,
   rejected,
   requests
 from last_sync
@@ -60,8 +60,9 @@ def summarize(connection: duckdb.DuckDBPyConnection, seconds: float) -> str:
         connection: To the destination.
         seconds: How long the run took.
     """
-    new, changed, deleted, rejected, requests = connection.execute(QUERY).fetchone() or (0,) * 5
+    new, changed, deleted, repaired, rejected, requests = connection.execute(QUERY).fetchone() or (0,) * 6
+    missed_before = f" ({repaired} missed before)" if repaired else ""
     return (
-        f"{new} new, {changed} changed, {deleted} deleted, {rejected} rejected; "
+        f"{new} new{missed_before}, {changed} changed, {deleted} deleted, {rejected} rejected; "
         f"{requests} requests, {seconds:.1f} seconds"
     )

@@ -126,6 +126,17 @@ class ToubibClient:
 
         return self._with_retries(attempt)()
 
+    def is_gone(self, patient_id: int) -> bool:
+        """Tell whether the service says that it has no patient of an id.
+
+        Raises:
+            FatalAPIError: The service refused the request.
+            RetriableAPIError: The service gave no usable answer, however often it was asked.
+        """
+        path = f"{PATIENTS_PATH}/{patient_id}"
+        response = self._with_retries(self._send)(path, {}, accepted=(HTTPStatus.OK, HTTPStatus.NOT_FOUND))
+        return bool(response.status_code == HTTPStatus.NOT_FOUND)
+
     def _send(
         self, path: str, params: Mapping[str, str | int], accepted: tuple[HTTPStatus, ...] = (HTTPStatus.OK,)
     ) -> requests.Response:

@@ -27,7 +27,11 @@ MAX_SETBACKS = 20
 
 
 class Scanner:
-    """Reads pages of patients from the API."""
+    """Reads pages of patients from the API.
+
+    Attributes:
+        page_size: How many patients it asks for in one request.
+    """
 
     def __init__(self, client: ToubibClient, decoder: PageDecoder, page_size: int, max_parallel_requests: int) -> None:
         """Prepare for reading.
@@ -40,7 +44,7 @@ class Scanner:
         """
         self._client = client
         self._decoder = decoder
-        self._page_size = page_size
+        self.page_size = page_size
         self._max_parallel_requests = max_parallel_requests
 
     def read_page(self, order: Order, offset: int = 0) -> Page:
@@ -50,9 +54,27 @@ class Scanner:
             FatalAPIError: The service refused the request.
             RetriableAPIError: The service gave no usable answer, however often it was asked.
         """
-        place = {"offset": offset, "limit": self._page_size}
+        place = {"offset": offset, "limit": self.page_size}
         params = place | {"sort_field": order.field, "sort_dir": order.direction}
         return replace(self._client.get_patients(params, self._decoder.decode), offset=offset)
+
+    def read_last(self, order: Order, total_items: int) -> Page:
+        """Return the page that ends the collection.
+
+        Args:
+            order: The order.
+            total_items: How many patients it held when it last said so.
+
+        Raises:
+            FatalAPIError: The service refused a request.
+            RetriableAPIError: The service gave no usable answer, however often it was asked.
+        """
+        offset = total_items - self.page_size + 1
+        while True:
+            page = self.read_page(order, max(offset, 0))
+            if self._is_last(page) and (page.rows or offset <= 0):
+                return page
+            offset = page.total_items - max(len(page.rows) - 1, 1)
 
     def read_newest(self, order: Order) -> Page:
         """Return the page with which the instants of a newest-first order begin: the first one, as a rule.
@@ -124,11 +146,11 @@ class Scanner:
 
     def _is_last(self, page: Page) -> bool:
         # a full page may hide another row: the total may have been counted before a row came in front of the others
-        return page.offset + len(page.rows) >= page.total_items and len(page.rows) != self._page_size
+        return page.offset + len(page.rows) >= page.total_items and len(page.rows) != self.page_size
 
     def _join(self, end: End, page: Page, order: Order, ahead: ReadAhead) -> Page:
         """Return a page that joins an end: this one, or one from further back."""
-        back = max(self._page_size // 2, 1)
+        back = max(self.page_size // 2, 1)
         while page.offset > 0 and not joins(end, page, order):
             page = ahead.read(max(0, min(page.offset, end.offset) - back))
             back *= 2

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from pyroaring import BitMap64
 from singer_sdk import Stream
 from singer_sdk import typing as th
+from singer_sdk.exceptions import FatalAPIError
 from singer_sdk.helpers.conform import TypeConformanceLevel
 
+from tap_toubib.living import from_text, ids_of, to_text
 from tap_toubib.negotiation import CREATED_AT, INT64, PRIMARY_KEY, UPDATED_AT
 from tap_toubib.plan import Order, Plan
 from tap_toubib.progress import Progress
+from tap_toubib.ranks import RankComparison
 from tap_toubib.records import Page, PageDecoder, to_utc
 from tap_toubib.scan import Scanner
 from tap_toubib.seam import End
@@ -32,6 +36,12 @@ COUNT = th.IntegerType(**INT64)
 
 CHECKPOINT = "first_load"
 """The key in the stream's state under which a first load keeps its place."""
+
+LIVING = "living"
+"""The key under which the ids of the patients delivered are kept."""
+
+DELETED_AT = "_sdc_deleted_at"
+"""The column that makes a record a tombstone, by convention of Singer's targets."""
 
 TEXT_PART_LENGTH = 200_000
 """Characters in a row, at most: as JSON they are up to twice as long, and Meltano passes on lines of up to 512 KiB."""
@@ -83,6 +93,8 @@ class Sync:
         total_items_after: Patients in the source at its last request.
         records: Patients emitted, repetitions included.
         rejected: Records kept aside.
+        deleted: Patients found to be gone.
+        repaired: Patients found to have been missed before.
         requests: Pages asked for, failed attempts included.
         bookmark_before: The bookmark that the run found.
         bookmark_after: The bookmark that it left.
@@ -96,6 +108,8 @@ class Sync:
     total_items_after: int = 0
     records: int = 0
     rejected: int = 0
+    deleted: int = 0
+    repaired: int = 0
     requests: int = 0
     bookmark_after: str | None = None
     ended_at: str | None = None
@@ -119,13 +133,16 @@ class PatientsStream(Stream):
             api: What the API offers.
             rejected: Where records that cannot be loaded go.
         """
-        super().__init__(tap, schema=api.schema)
+        tombstone = {DELETED_AT: {"type": ["string", "null"], "format": "date-time"}}
+        super().__init__(tap, schema={**api.schema, "properties": api.schema["properties"] | tombstone})
         self._client = client
         self._rejected = rejected
         self._plan = Plan.of(api)
         page_size = min(self.config.get("page_size", api.page_size), api.page_size)
         self._scanner = Scanner(client, PageDecoder(api.schema), page_size, self.config["max_parallel_requests"])
         self.replication_key = UPDATED_AT if self._plan.changes else None
+        self._living = BitMap64()
+        self._seen = BitMap64()
 
     @cached_property
     def audit(self) -> Sync:
@@ -170,21 +187,28 @@ class PatientsStream(Stream):
             RetriableAPIError: The service gave no usable answer, however often it was asked.
         """
         high_water = self.get_replication_key_signpost(context)
-        since = self._since(context)
-        checkpoint = self._checkpoint
+        since = self._since()
+        checkpoint = None if self.config["full_refresh"] else self.stream_state.get(CHECKPOINT)
+        self._living = from_text(self.stream_state.get(LIVING))
+        before = self._living.copy()
         if since and not checkpoint:
             self.audit.kind = "changes"
             yield from self._changes(since, self._opening_pages)
         else:
-            self.audit.kind = "first_load" if self._plan.changes else "full"
+            self.audit.kind = "first_load" if self._plan.changes and not self.audit.bookmark_before else "full"
             begun_at = datetime.fromisoformat(checkpoint["high_water"]) if checkpoint else high_water
-            yield from self._everything(begun_at)
-            if begun_at:
+            yield from self._everything(begun_at, checkpoint)
+            if begun_at and self._plan.changes:
                 # what changed meanwhile; also what was committed late, if the load began in an earlier run: the next
                 # one looks back no further than to this one
                 since = begun_at - self._lookback if checkpoint else begun_at + timedelta(microseconds=1)
                 yield from self._changes(since, {})
-            self.stream_state.pop(CHECKPOINT, None)
+        if self._is_by_id and self.audit.kind != "full":
+            if self._living and self._is_comparable:
+                yield from self._compared_by_rank()
+        elif self.audit.kind != "changes":
+            yield from self._tombstones(before - self._seen)
+        self.stream_state.pop(CHECKPOINT, None)
         if high_water and self.replication_key:
             self.stream_state["replication_key"] = self.replication_key
             self.stream_state["replication_key_value"] = to_utc(high_water)
@@ -192,41 +216,44 @@ class PatientsStream(Stream):
         self.audit.requests = self._client.list_requests
         self.audit.ended_at = to_utc(datetime.now(UTC))
 
-    def _since(self, context: Context | None) -> datetime | None:
+    def _since(self) -> datetime | None:
         """Return the instant from which changes are wanted, None for everything."""
-        since = self.get_starting_timestamp(context)
-        bookmark = self.audit.bookmark_before
-        if since and bookmark and to_utc(since) == to_utc(datetime.fromisoformat(bookmark)):
+        instants = []
+        if start_date := self.config.get("start_date"):
+            instants.append(to_utc(datetime.fromisoformat(start_date)))
+        if self.audit.bookmark_before and not self.config["full_refresh"]:
             # what is committed late carries an instant from before the bookmark
-            since -= self._lookback
-        return since
+            instants.append(to_utc(datetime.fromisoformat(self.audit.bookmark_before) - self._lookback))
+        return datetime.fromisoformat(max(instants)) if instants and self._plan.changes else None
 
     @property
     def _lookback(self) -> timedelta:
         return timedelta(seconds=self.config["lookback_seconds"])
 
     @property
-    def _checkpoint(self) -> dict[str, Any] | None:
-        """Where an interrupted first load can go on."""
-        return self.stream_state.get(CHECKPOINT) if self._is_resumable else None
+    def _is_comparable(self) -> bool:
+        """Whether all patients are delivered, under ids of which a set can be kept."""
+        return self.schema["properties"][PRIMARY_KEY]["type"] == ["integer"] and not self.config.get("start_date")
 
     @property
-    def _is_resumable(self) -> bool:
-        """Only by id, patients keep their places from one run to the next."""
-        return bool(self._plan.changes and self._plan.load.field == PRIMARY_KEY)
+    def _is_by_id(self) -> bool:
+        return self._plan.load.field == PRIMARY_KEY
 
-    def _everything(self, high_water: datetime | None) -> Iterator[Record]:
+    def _everything(self, high_water: datetime | None, checkpoint: dict[str, Any] | None) -> Iterator[Record]:
         order = self._plan.load
-        checkpoint = self._checkpoint
         after = End(checkpoint["offset"], checkpoint["last_id"], Page([], 0)) if checkpoint else None
         first = None if after else self._opening_pages.get(order)
         progress = Progress(self.logger)
         for page, end in self._scanner.read_pages(order, first=first, after=after):
             yield from self._take(page)
             progress.report(end.offset + 1, page.total_items)
-            if high_water and end.value is not None and self._is_resumable:
-                state = {"offset": end.offset, "last_id": end.value, "high_water": to_utc(high_water)}
-                self.stream_state[CHECKPOINT] = state
+            # only by id, patients keep their places from one run to the next
+            if self.audit.kind == "first_load" and self._is_by_id and high_water and end.value is not None:
+                self.stream_state[CHECKPOINT] = {
+                    "offset": end.offset,
+                    "last_id": end.value,
+                    "high_water": to_utc(high_water),
+                }
 
     def _changes(self, since: datetime, opening_pages: Mapping[Order, Page]) -> Iterator[Record]:
         """Yield the patients changed or created since an instant, newest first."""
@@ -249,11 +276,46 @@ class PatientsStream(Stream):
                 for page, _ in self._scanner.read_pages(self._plan.load):
                     yield from (record for record in self._take(page) if is_change(record, order, floor))
 
+    def _compared_by_rank(self) -> Iterator[Record]:
+        """Yield who was missed so far, and tombstones of those who are gone."""
+        self._forbid(len(self._living) - self.audit.total_items_after)
+        comparison = RankComparison(self._scanner, self._plan.load, self._living)
+        for page in comparison.pages(self.audit.total_items_after):
+            missed = [row for row in page.rows if any(each not in self._living for each in ids_of([row]))]
+            for record in self._take(replace(page, rows=missed)):
+                self.audit.repaired += 1
+                yield record
+        yield from self._tombstones(comparison.gone)
+
+    def _tombstones(self, gone: BitMap64) -> Iterator[Record]:
+        """Yield a tombstone for each patient that the source confirms to be gone."""
+        if not self.mask.get(("properties", DELETED_AT), False):
+            # a tombstone without it would pass for a patient
+            return
+        self._forbid(len(gone))
+        for patient in gone:
+            if self._client.is_gone(patient):
+                self.audit.deleted += 1
+                yield {PRIMARY_KEY: patient, DELETED_AT: to_utc(datetime.now(UTC))}
+
+    def _forbid(self, deletions: int) -> None:
+        """End the run if more patients are gone than a source in good order loses from one run to the next."""
+        percent = self.config["max_deleted_percent"]
+        allowed = max(len(self._living) * percent / 100, 1 if self.audit.total_items_after else 0)
+        if deletions > allowed:
+            raise FatalAPIError(
+                f"{deletions} of {len(self._living)} patients are not in the source any more, and max_deleted_percent "
+                f"allows {percent} %: none was marked as deleted. If they are gone for good, set "
+                "TAP_TOUBIB_MAX_DELETED_PERCENT=100 for one run; if the source is incomplete, mend that first"
+            )
+
     def _take(self, page: Page) -> list[Record]:
         """Account for a page, put its unloadable records aside and return the others."""
         for rejected in page.rejected:
             self._rejected.write(rejected)
         self.audit.rejected += len(page.rejected)
+        self._seen.update(ids_of(page.rows))
+        self._living.update(ids_of(page.rejected))
         self.audit.total_items_after = page.total_items
         return page.records
 
@@ -268,8 +330,18 @@ class PatientsStream(Stream):
         return row
 
     def _increment_stream_state(self, latest_record: Record, *, context: Context | None = None) -> None:
-        """Count the record; the bookmark stays, since newest first only the end of the run makes it safe to move on."""
+        """Account for the record; the bookmark stays: newest first only the end of the run makes it safe to move on."""
         self.audit.records += 1
+        if latest_record.get(DELETED_AT):
+            self._living.discard(latest_record[PRIMARY_KEY])
+        else:
+            self._living.update(ids_of([latest_record]))
+
+    def _write_state_message(self) -> None:
+        """Write the state with exactly those patients that were written before it."""
+        if self._is_comparable:
+            self.stream_state[LIVING] = to_text(self._living)
+        super()._write_state_message()
 
 
 def is_change(record: Record, order: Order, floor: str) -> bool:
@@ -302,6 +374,8 @@ class SyncsStream(Stream):
         th.Property("total_items_after", COUNT, description="Patients in the source at the last request."),
         th.Property("records", COUNT, description="Patients emitted, repetitions included."),
         th.Property("rejected", COUNT, description="Records that could not be loaded."),
+        th.Property("deleted", COUNT, description="Patients found to be gone."),
+        th.Property("repaired", COUNT, description="Patients found to have been missed before."),
         th.Property("requests", COUNT, description="Pages asked for, failed attempts included."),
         th.Property("bookmark_before", th.DateTimeType, description="The bookmark that the run found."),
         th.Property("bookmark_after", th.DateTimeType, description="The bookmark that the run left."),

@@ -78,6 +78,23 @@ class TapToubib(Tap):
             ),
         ),
         th.Property(
+            "full_refresh",
+            th.BooleanType,
+            default=False,
+            title="Full refresh",
+            description="Read every patient again and look for deletions among all of them.",
+        ),
+        th.Property(
+            "max_deleted_percent",
+            th.IntegerType(minimum=0, maximum=100),
+            default=5,
+            title="Largest share deleted",
+            description=(
+                "If more patients than this have vanished since the last run, it ends with an error and marks none as "
+                "deleted. A single one always may."
+            ),
+        ),
+        th.Property(
             "max_parallel_requests",
             th.IntegerType(minimum=1),
             default=4,

@@ -94,6 +94,7 @@ class Api:
         script: Answers given to the next requests instead of the usual ones.
         before: What happens right before the nth page (from 1) is read.
         before_each: What happens right before any page is read.
+        before_one: What happens right before a single patient is read.
         shuffled: Whether rows of equal values come in another order in every answer.
         nulls_first: Where the newest-first order puts rows without an instant.
         largest_page: What it gives at most, whatever it documents.
@@ -106,6 +107,7 @@ class Api:
     script: list[Answer] = field(default_factory=list)
     before: dict[int, Callable[[], object]] = field(default_factory=dict)
     before_each: Callable[[], object] = field(default=lambda: None)
+    before_one: Callable[[], object] = field(default=lambda: None)
     nulls_first: bool = False
     shuffled: bool = False
     largest_page: int = 100
@@ -130,6 +132,11 @@ class Api:
         self.script += [Answer(status, body, named)] * times
 
     @property
+    def confirmed(self) -> list[int]:
+        """The ids that were asked for one by one."""
+        return [int(r.path.rpartition("/")[2]) for r in self.requests if r.path.startswith("/v1/patients/")]
+
+    @property
     def pages(self) -> list[dict[str, str]]:
         """The queries of all requests for a page."""
         return [request.query for request in self.requests if request.path == "/v1/patients"]
@@ -145,7 +152,14 @@ class Api:
                 return self.script.pop(0)
             if request.path == "/openapi.json":
                 return Answer(body=self.document)
+            if request.path.startswith("/v1/patients/"):
+                return self._one(int(request.path.rpartition("/")[2]))
             return Answer(body=json.dumps(self._page(request.query)).encode())
+
+    def _one(self, key: int) -> Answer:
+        self.before_one()
+        found = [row for row in self.rows if row["id"] == key]
+        return Answer(body={"data": found[0]}) if found else Answer(404)
 
     def _page(self, query: dict[str, str]) -> Row:
         rows = sample(self.rows, len(self.rows)) if self.shuffled else list(self.rows)

@@ -70,7 +70,7 @@ def test_discovery_prints_the_catalog(tap: Tap, api: Api) -> None:
     assert streams["patients"]["key_properties"] == ["id"]
     assert streams["patients"]["replication_key"] == "updated_at"
     assert streams["patients"]["replication_method"] == "INCREMENTAL"
-    assert streams["patients"]["schema"]["properties"].keys() == {"id", "created_at", "updated_at"}
+    assert streams["patients"]["schema"]["properties"].keys() == {"id", "created_at", "updated_at", "_sdc_deleted_at"}
     assert not api.pages
 
 

@@ -50,11 +50,14 @@ class Clinic(RuleBasedStateMachine):
         self.api = api
         self.tap = run
         self.nullable = nullable
+        self.finds_deletions = "id" in sortable or "updated_at" not in sortable
         self.changes = 0
         # without a unique order, more changes of one instant than fit on a page cannot be read for certain
         self.ties = 8 if {"id", "email"} & {*sortable} else 2
         self.state: Row | None = None
         self.destination: dict[int, Row] = {}
+        self.removed: list[Row] = []
+        self.restored: set[int] = set()
         Clock.instant = OPENING
         self.next_id = 1
         api.rows.clear()
@@ -101,7 +104,17 @@ class Clinic(RuleBasedStateMachine):
         row["updated_at"] = self.instant(not_before=row["updated_at"] or row["created_at"])
 
     def remove(self) -> None:
-        self.api.rows.remove(self.random.choice(self.api.rows))
+        row = self.random.choice(self.api.rows)
+        self.api.rows.remove(row)
+        self.removed.append(row)
+
+    @rule()
+    def restore(self) -> None:
+        """Bring a patient back as it was, behind the back of everyone."""
+        if self.removed:
+            row = self.removed.pop()
+            self.api.rows.append(row)
+            self.restored.add(row["id"])
 
     @rule(changes=st.integers(1, 30))
     def change(self, changes: int) -> None:
@@ -129,7 +142,7 @@ class Clinic(RuleBasedStateMachine):
             self.api.before[len(self.api.pages) + fails_at] = self.api.fail
         failed = False
         try:
-            self.tap(state=self.state, page_size=page_size, max_parallel_requests=parallel)
+            self.tap(state=self.state, page_size=page_size, max_parallel_requests=parallel, max_deleted_percent=100)
         except RetriableAPIError:
             failed = True
         self.api.before_each = lambda: None
@@ -146,21 +159,34 @@ class Clinic(RuleBasedStateMachine):
         for message in messages[: states[-1] if states else 0] if until_the_last_state else messages:
             if message["type"] == "RECORD" and message["stream"] == "patients":
                 record: Row = message["record"]
+                if record.get("_sdc_deleted_at"):
+                    assert record["id"] not in {row["id"] for row in self.api.rows}
+                    self.destination.pop(record["id"], None)
+                    continue
                 known = self.destination.get(record["id"], record)
                 if (record["updated_at"] or "") >= (known["updated_at"] or ""):
                     self.destination[record["id"]] = record
         self.state = self.tap.output.state or self.state
 
     def compare(self, rows: list[Row]) -> None:
-        source = {row["id"]: row["visits"] for row in rows}
+        # as many who vanished elsewhere can hide those who came back
+        source = {row["id"]: row["visits"] for row in rows if row["id"] not in self.restored}
         assert source == {patient: self.destination.get(patient, {}).get("visits") for patient in source}
 
     def teardown(self) -> None:
         """After a quiet run the destination holds what the source holds."""
-        if hasattr(self, "written"):
-            self.tap(state=self.state, page_size=20)
+        if not hasattr(self, "written"):
+            return
+        self.tap(state=self.state, page_size=20, max_deleted_percent=100)
+        self.take(until_the_last_state=False)
+        self.compare(self.api.rows)
+        if self.restored or not self.finds_deletions:
+            # only reading everything tells for certain
+            self.tap(state=self.state, page_size=20, max_deleted_percent=100, full_refresh=True)
             self.take(until_the_last_state=False)
+            self.restored.clear()
             self.compare(self.api.rows)
+        assert self.destination.keys() == {row["id"] for row in self.api.rows}
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pyroaring import BitMap64
 from singer_sdk.exceptions import RetriableAPIError
 
+from tap_toubib.living import from_text
 from tap_toubib.streams import PatientsStream
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ def state(api: Api, run: Runner, monkeypatch: pytest.MonkeyPatch) -> dict[str, A
 
 def test_the_state_holds_a_place_and_no_bookmark(state: dict[str, Any]) -> None:
     patients = state["bookmarks"]["patients"]
+    assert from_text(patients["first_load"].pop("living")) == BitMap64(range(1, 12))
     assert patients["first_load"] == {"offset": 10, "last_id": 11, "high_water": "2024-01-30T00:00:00.000000Z"}
     assert "replication_key_value" not in patients
 
@@ -40,6 +43,7 @@ def test_the_next_run_goes_on_from_there(run: Runner, api: Api, state: dict[str,
     assert output.ids == [*range(11, 31), 30]
     assert [page["offset"] for page in api.pages if page["sort_field"] == "id"] == ["10", "15", "20", "25"]
     assert output.state
+    assert from_text(output.state["bookmarks"]["patients"].pop("living")) == BitMap64(range(1, 31))
     assert output.state["bookmarks"]["patients"] == {
         "replication_key": "updated_at",
         "replication_key_value": "2024-01-30T00:00:00.000000Z",

@@ -417,6 +417,8 @@ def test_sync_tells_what_a_first_load_did(api: Api, run: Runner) -> None:
         "total_items_after": 8,
         "records": 8,
         "rejected": 1,
+        "deleted": 0,
+        "repaired": 0,
         "requests": 6,
         "bookmark_before": None,
         "bookmark_after": day(7),
@@ -435,6 +437,8 @@ def test_sync_tells_what_a_periodic_run_did_and_counts_failed_requests(api: Api,
         "total_items_after": 7,
         "records": 3,
         "rejected": 0,
+        "deleted": 0,
+        "repaired": 0,
         "requests": 3,
         "bookmark_before": day(5),
         "bookmark_after": day(7),
@@ -460,7 +464,7 @@ def test_column_that_is_deselected_is_not_written(api: Api, run: Runner) -> None
     api.add(1, email="a@example.org")
     output = run(catalog=catalog(api, "patients.email", "patients.created_at"))
     assert output.records() == [{"id": 1, "updated_at": day(1)}]
-    assert output.schemas["patients"]["properties"].keys() == {"id", "updated_at"}
+    assert output.schemas["patients"]["properties"].keys() == {"id", "updated_at", "_sdc_deleted_at"}
 
 
 def test_column_that_an_older_catalog_does_not_know_is_in_no_record_without_being_in_the_schema(
@@ -469,7 +473,15 @@ def test_column_that_an_older_catalog_does_not_know_is_in_no_record_without_bein
     api.offer("id", "updated_at", email=TEXT)
     api.add(1, email="a@example.org")
     output = run(catalog=catalog(api, without="email"))
-    assert output.records()[0].keys() == output.schemas["patients"]["properties"].keys()
+    assert output.records()[0].keys() | {"_sdc_deleted_at"} == output.schemas["patients"]["properties"].keys()
+
+
+def test_deletions_are_not_written_when_their_column_is_deselected(api: Api, run: Runner) -> None:
+    fill(api, 5)
+    state = run().state
+    del api.rows[2]
+    output = run(state=state, catalog=catalog(api, "patients._sdc_deleted_at"))
+    assert output.ids == [5]
 
 
 @pytest.mark.parametrize("stream", ["rejected_records", "syncs"])

@@ -9,6 +9,8 @@ select
   total_items_after,
   records,
   rejected,
+  deleted,
+  repaired,
   requests,
   bookmark_before,
   bookmark_after

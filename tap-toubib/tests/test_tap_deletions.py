@@ -1,0 +1,156 @@
+"""Patients who vanish from the source, and others who were there all along unseen: found by rank, or by reading all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from singer_sdk.exceptions import FatalAPIError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .conftest import Api, Output, Row, Runner
+
+OLD, BOOKMARK = "2020-01-01T00:00:00Z", "2024-01-01T00:00:00Z"
+
+
+@pytest.fixture
+def loaded(api: Api, run: Runner) -> Callable[..., Row]:
+    """Load so many patients, and return the state."""
+
+    def load(patients: int, **config: Any) -> Row:
+        for key in range(1, patients + 1):
+            api.add(key, created_at=OLD, updated_at=BOOKMARK if key == 1 else OLD)
+        state = run(**config).state
+        assert state
+        api.requests.clear()
+        return state
+
+    return load
+
+
+def remove(api: Api, *keys: int) -> None:
+    api.rows[:] = [row for row in api.rows if row["id"] not in keys]
+
+
+def deleted(output: Output) -> list[int]:
+    return [record["id"] for record in output.records() if record.get("_sdc_deleted_at")]
+
+
+def test_nothing_gone_costs_two_requests(api: Api, run: Runner, loaded: Callable[..., Row]) -> None:
+    output = run(state=loaded(2_000))
+    assert output.ids == [1]
+    assert len(api.pages) == 1 + 2
+    assert api.confirmed == []
+
+
+@pytest.mark.parametrize("gone", [{7}, {1, 2_000}, {2_000}, set(range(500, 510)), set(range(3, 2_000, 200))], ids=str)
+def test_who_is_gone_is_found_and_confirmed(api: Api, run: Runner, loaded: Callable[..., Row], gone: set[int]) -> None:
+    state = loaded(2_000)
+    remove(api, *gone)
+    output = run(state=state)
+    assert sorted(deleted(output)) == sorted(api.confirmed) == sorted(gone)
+    assert output.sync["deleted"] == len(gone)
+    assert len(api.pages) <= 3 + 5 * len(gone)
+    assert not deleted(run(state=output.state))
+
+
+def test_who_was_missed_is_found_and_delivered(api: Api, run: Runner, loaded: Callable[..., Row]) -> None:
+    state = loaded(2_000)
+    hidden = [api.rows.pop(position) for position in (100, 900, 1_500)]
+    remove(api, 42)
+    state = run(state=state).state or {}
+    api.rows += hidden
+    output = run(state=state)
+    assert {row["id"] for row in hidden} < set(output.ids)
+    assert output.sync["repaired"] == 3
+    assert not deleted(output)
+
+
+def test_as_many_gone_as_missed_are_found_as_soon_as_a_page_shows_one(
+    api: Api, run: Runner, loaded: Callable[..., Row]
+) -> None:
+    state = loaded(1_000)
+    remove(api, *range(200, 205))
+    state = run(state=state).state or {}
+    for key in range(200, 205):
+        api.add(key, created_at=OLD, updated_at=OLD)
+    remove(api, *range(700, 705))
+    for _ in range(100):
+        output = run(state=state)
+        state = output.state or {}
+        if deleted(output):
+            break
+    assert sorted(deleted(output)) == list(range(700, 705))
+    assert {200, 201, 202, 203, 204} < set(output.ids)
+
+
+@pytest.mark.parametrize("sortable", [("id", "updated_at"), ("email", "updated_at"), ("updated_at",), ("id",), ()])
+def test_reading_everything_finds_all_of_them(
+    api: Api, run: Runner, loaded: Callable[..., Row], sortable: tuple[str, ...]
+) -> None:
+    api.offer(*sortable, email={"type": "string"})
+    state = loaded(250)
+    remove(api, 200, 250)
+    api.add(300, created_at=OLD, updated_at=OLD)
+    output = run(state=state, full_refresh=True)
+    assert sorted(deleted(output)) == [200, 250]
+    assert len(set(output.ids)) == 251
+    assert output.sync["kind"] == "full"
+    assert not deleted(run(state=output.state, full_refresh=True))
+
+
+def test_who_moved_out_of_sight_is_not_taken_for_gone(api: Api, run: Runner, loaded: Callable[..., Row]) -> None:
+    state = loaded(1_000)
+    hidden = [row for row in api.rows if row["id"] in {300, 301}]
+    remove(api, 300, 301)
+    # they are back when they are asked for one by one
+    api.before_one = lambda: api.rows.extend(hidden)
+    output = run(state=state)
+    assert api.confirmed == [300, 301]
+    assert not deleted(output)
+
+
+@pytest.mark.parametrize("left", [0, 10, 900])
+@pytest.mark.parametrize("config", [{}, {"full_refresh": True}], ids=str)
+def test_more_deletions_than_are_credible_end_the_run_until_told_otherwise(
+    api: Api, run: Runner, loaded: Callable[..., Row], left: int, config: dict[str, Any]
+) -> None:
+    state = loaded(1_000)
+    remove(api, *range(left + 1, 1_001))
+    with pytest.raises(FatalAPIError, match=rf"^{1_000 - left} of 1000 patients are not in the source.*_PERCENT=100"):
+        run(state=state, **config)
+    assert not deleted(run.output)
+    assert not run.output.records("syncs")
+    assert len(deleted(run(state=state, max_deleted_percent=100, **config))) == 1_000 - left
+
+
+def test_the_only_patient_of_an_emptied_source_is_not_taken_for_gone(
+    api: Api, run: Runner, loaded: Callable[..., Row]
+) -> None:
+    state = loaded(1)
+    remove(api, 1)
+    with pytest.raises(FatalAPIError, match="1 of 1 patients"):
+        run(state=state)
+
+
+@pytest.mark.parametrize("config", [{"start_date": "2019-01-01"}, {"start_date": "2023-01-01", "full_refresh": True}])
+def test_with_a_start_date_nobody_is_compared(
+    api: Api, run: Runner, loaded: Callable[..., Row], config: dict[str, Any]
+) -> None:
+    state = loaded(300, start_date=config["start_date"])
+    remove(api, 100)
+    output = run(state=state, **config)
+    assert not deleted(output)
+    assert output.sync["repaired"] == 0
+
+
+def test_ids_that_are_no_integers_are_not_compared(api: Api, run: Runner) -> None:
+    api.offer("id", "updated_at")
+    api.document["components"]["schemas"]["Patient"]["properties"]["id"] = {"type": "string"}
+    for key in ("a", "7", "x"):
+        api.rows.append({"id": key, "created_at": OLD, "updated_at": OLD})
+    state = run().state
+    api.rows.pop()
+    assert not deleted(run(state=state))

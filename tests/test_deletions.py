@@ -1,0 +1,93 @@
+"""Patients who vanish from the source, and come back: their history is closed and opened again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import insert, select
+from support import Destination, stand_in
+
+from toubib_api import change
+from toubib_api.database import patients_table, transaction
+from toubib_api.release import CURRENT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support import Api
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[Api]:
+    with stand_in(tmp_path / "toubib.sqlite", 400) as running:
+        yield running
+
+
+def run(destination: Destination, api: Api, *variables: str) -> str:
+    outcome = destination.make("run", *variables, api_url=api.url)
+    assert outcome.returncode == 0, outcome.stdout
+    assert "Warning: The source has" not in outcome.stdout
+    return outcome.stdout
+
+
+def living(destination: Destination) -> set[int]:
+    return {patient for (patient,) in destination.query("select patient_id from main.patients")}
+
+
+def test_who_vanishes_is_closed_and_who_comes_back_is_opened_again(destination: Destination, api: Api) -> None:
+    run(destination, api)
+    table = patients_table(CURRENT)
+    with transaction(api.database) as connection:
+        rows = {row["id"]: dict(row) for row in connection.execute(select(table)).mappings()}
+    removed = change(api.database, updates=0, creations=0, removals=3, seed=1).removed
+    assert "0 new, 0 changed, 3 deleted" in run(destination, api)
+    assert living(destination) == api.patients().keys()
+    with transaction(api.database) as connection:
+        connection.execute(insert(table), [rows[patient] for patient in removed[:2]])
+    assert "(2 missed before)" in run(destination, api)
+    assert living(destination) == api.patients().keys()
+    versions = destination.query(f"""
+        select patient_id, version_number, ended_by, is_current from main.patients_history
+        where patient_id in {tuple(removed)} order by all
+    """)
+    back = [
+        (patient, number, ended, number == 2)
+        for patient in removed[:2]
+        for number, ended in ((1, "deletion"), (2, None))
+    ]
+    assert versions == [*back, (removed[2], 1, "deletion", False)]
+
+
+def test_an_emptied_source_closes_nobody(destination: Destination, api: Api) -> None:
+    run(destination, api)
+    before = destination.rows("main.patients_history")
+    with transaction(api.database) as connection:
+        connection.execute(patients_table(CURRENT).delete())
+    outcome = destination.make("run", api_url=api.url)
+    assert outcome.returncode != 0
+    [line] = [line for line in outcome.stdout.splitlines() if line.startswith("Error: ")]
+    assert line.startswith("Error: 400 of 400 patients are not in the source any more")
+    assert "TAP_TOUBIB_MAX_DELETED_PERCENT=100" in line
+    assert destination.rows("main.patients_history") == before
+
+
+@pytest.mark.parametrize("lost", ["", ".meltano.db"], ids=["data", "state"])
+def test_data_without_state_and_state_without_data_are_noticed_and_mended(
+    destination: Destination, api: Api, lost: str
+) -> None:
+    run(destination, api)
+    change(api.database, updates=3, creations=2, removals=2, seed=1)
+    destination.path.with_name(destination.path.name + lost).unlink()
+    assert "Reading every patient again" in run(destination, api)
+    assert living(destination) == api.patients().keys()
+    assert "0 new, 0 changed, 0 deleted" in run(destination, api)
+
+
+def test_a_full_refresh_finds_who_vanished(destination: Destination, api: Api) -> None:
+    run(destination, api)
+    change(api.database, updates=0, creations=0, removals=2, seed=1)
+    outcome = destination.make("full-refresh", api_url=api.url)
+    assert "0 new, 0 changed, 2 deleted" in outcome.stdout
+    assert living(destination) == api.patients().keys()
