@@ -74,9 +74,9 @@ def test_every_column_is_described(destination: Destination) -> None:
             described[model["name"]] = {c["name"]: c.get("description", "") for c in model.get("columns", [])}
     made = destination.query("""
         select table_schema, table_name from information_schema.tables
-        where table_schema in ('main', 'staging') and table_name not in ('history_loaded_until', 'untested_patients')
+        where table_schema = 'main' or table_name like 'stg_%'
     """)
-    # the catalog lists no columns of a macro
+    # a table macro is no table
     assert {name for _, name in made} == set(described) - {"patients_as_of"}
     for schema, name in made:
         assert list(destination.columns(f"{schema}.{name}")) == list(described[name])

@@ -6,12 +6,13 @@ import os
 import signal
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
 import httpx
+import psutil
 import pytest
 from support import stand_in
 
@@ -70,6 +71,29 @@ def test_a_stopped_run_ends_at_once(destination: Destination, api: Api) -> None:
     stopped = start(destination, api)
     stopped.send_signal(signal.SIGTERM)
     assert stopped.wait(timeout=10) == 128 + signal.SIGTERM
+    assert parts_of_runs(destination) == []
+
+
+def test_a_run_that_is_stopped_between_loading_and_building_leaves_no_part_of_it(
+    destination: Destination, api: Api
+) -> None:
+    stopped = destination.start("run", API_BASEURL=api.url)
+    while not any("/dbt " in part for part in parts_of_runs(destination)):
+        assert stopped.poll() is None, "the run ended too early"
+        time.sleep(0.01)
+    stopped.send_signal(signal.SIGTERM)
+    assert stopped.wait(timeout=10) == 128 + signal.SIGTERM
+    assert parts_of_runs(destination) == []
+
+
+def parts_of_runs(destination: Destination) -> list[str]:
+    """Return the command lines of all processes that write to a destination."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("TARGET_DUCKDB_FILEPATH") == str(destination.path):
+                found.append(" ".join([*process.cmdline(), ""]))
+    return found
 
 
 def test_a_system_database_that_was_left_half_made_is_made_again(destination: Destination, api: Api) -> None:

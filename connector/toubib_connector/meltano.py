@@ -7,8 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import psutil
 
 from toubib_connector.log import Failure, say
 from toubib_connector.redaction import Redaction
@@ -42,12 +45,16 @@ def run_meltano(destination: Destination, *arguments: str, log_level: str = "inf
         text=True,
         close_fds=False,
     )
-    stopped = False
+    stopped: list[psutil.Process] = []
 
-    def stop(signum: int, _: object) -> None:
-        nonlocal stopped
-        stopped = True
-        process.send_signal(signum)
+    def stop(*_: object) -> None:
+        with suppress(psutil.NoSuchProcess):
+            run = psutil.Process(process.pid)
+            # Meltano alone would leave a dbt that has just begun behind, to meet the next run
+            stopped.extend([run, *run.children(recursive=True)])
+        for part in stopped:
+            with suppress(psutil.NoSuchProcess):
+                part.terminate()
 
     signal.signal(signal.SIGTERM, stop)
     reason = f"meltano {arguments[0]} failed; its log above says why"
@@ -63,6 +70,7 @@ def run_meltano(destination: Destination, *arguments: str, log_level: str = "inf
             reason = message
     failed = process.wait()
     if stopped:
+        psutil.wait_procs(stopped)
         sys.exit(128 + signal.SIGTERM)
     if failed:
         raise Failure(reason)

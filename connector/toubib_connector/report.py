@@ -39,33 +39,9 @@ order by day
 """
 
 CHANGES = """
-with texts as (
-  select patient_id, version_number, valid_from, ended_by, columns(
-    * exclude (
-      patient_version_id, patient_id, version_number, valid_from, valid_to, is_current, ended_by, observed_at,
-      created_at, updated_at
-    )
-  )::varchar
-  from main.patients_history
-),
-
-fields as (
-  from texts unpivot include nulls (
-    value for field in (columns(* exclude (patient_id, version_number, valid_from, ended_by)))
-  )
-),
-
-pairs as (
-  select *, lag(value) over versions as old_value, lag(ended_by) over versions as previous_ended_by
-  from fields
-  window versions as (partition by patient_id, field order by version_number)
-)
-
-select strftime(valid_from, '%Y-%m-%d') as day, field, count(*) as changes
-from pairs
-where previous_ended_by = 'change'
-  and value is distinct from old_value
-  and valid_from > now() at time zone 'UTC' - to_days($days)
+select strftime(changed_at, '%Y-%m-%d') as day, field, count(*) as changes
+from main.patient_changes
+where changed_at > now() at time zone 'UTC' - to_days($days)
 group by all
 order by all
 """
