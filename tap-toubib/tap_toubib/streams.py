@@ -142,6 +142,7 @@ class PatientsStream(Stream):
         self._scanner = Scanner(client, PageDecoder(api.schema), page_size, self.config["max_parallel_requests"])
         self.replication_key = UPDATED_AT if self._plan.changes else None
         self._living = BitMap64()
+        self._keeps_living = False
         self._seen = BitMap64()
 
     @cached_property
@@ -191,6 +192,8 @@ class PatientsStream(Stream):
         checkpoint = None if self.config["full_refresh"] else self.stream_state.get(CHECKPOINT)
         self._living = from_text(self.stream_state.get(LIVING))
         before = self._living.copy()
+        # a state without them knows some of the patients only: no set can grow from changes
+        self._keeps_living = self._is_comparable and (LIVING in self.stream_state or not since)
         if since and not checkpoint:
             self.audit.kind = "changes"
             yield from self._changes(since, self._opening_pages)
@@ -204,7 +207,7 @@ class PatientsStream(Stream):
                 since = begun_at - self._lookback if checkpoint else begun_at + timedelta(microseconds=1)
                 yield from self._changes(since, {})
         if self._is_by_id and self.audit.kind != "full":
-            if self._living and self._is_comparable:
+            if self._keeps_living:
                 yield from self._compared_by_rank()
         elif self.audit.kind != "changes":
             yield from self._tombstones(before - self._seen)
@@ -339,7 +342,7 @@ class PatientsStream(Stream):
 
     def _write_state_message(self) -> None:
         """Write the state with exactly those patients that were written before it."""
-        if self._is_comparable:
+        if self._keeps_living:
             self.stream_state[LIVING] = to_text(self._living)
         super()._write_state_message()
 
