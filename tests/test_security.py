@@ -143,7 +143,7 @@ def test_an_error_of_the_loader_is_told_without_the_value(loaded: Destination, a
 def test_an_error_of_dbt_is_told_without_the_value(loaded: Destination, api: Api) -> None:
     with duckdb.connect(str(loaded.path)) as connection:
         connection.execute(f"""
-            insert into raw.patients (id, date_of_birth, _sdc_extracted_at, _sdc_batched_at)
+            insert into raw.patients (id, _sdc_deleted_at, _sdc_extracted_at, _sdc_batched_at)
             values (99, '{MARKER}\n{MARKER}', now(), now() + interval 1 day)
         """)
     outcome = run(loaded, api.url)
