@@ -31,13 +31,11 @@ class Measure:
 
     Attributes:
         seconds: From the first list request to the last answer, as the service saw them.
-        wall: Seconds of the whole process.
         memory: Megabytes, at most.
         requests: For pages.
     """
 
     seconds: float
-    wall: float
     memory: float
     requests: int
 
@@ -65,14 +63,12 @@ def serving(patients: int, latency: float = 0) -> Iterator[str]:
 
 def measure(url: str, *command: str | Path) -> Measure:
     """Run a client of the service."""
-    begun = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
-    wall = time.monotonic() - begun
     if status:
         raise click.ClickException(f"{command[0]} failed")
     seen: dict[str, Any] = requests.get(f"{url}/requests", timeout=60).json()
-    return Measure(seen["seconds"], wall, usage.ru_maxrss / 1024, seen["list_requests"])
+    return Measure(seen["seconds"], usage.ru_maxrss / 1024, seen["list_requests"])
 
 
 def tap(url: str, **settings: Any) -> Measure:

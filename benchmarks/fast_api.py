@@ -44,12 +44,10 @@ class FastApi:
     began_at: float = 0
     ended_at: float = 0
     _rows: list[bytes] = field(default_factory=list)
-    _newest: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Prepare the answers."""
         self._rows = [self._row(number, OPENING + number * STEP) for number in range(self.patients)]
-        self._newest = list(range(self.patients - 1, -1, -1))
         documented = FastAPI()
         documented.include_router(patients_router(CURRENT, "unused"), prefix="/v1")
         self._fixed = {"/openapi.json": json.dumps(documented.openapi()).encode(), "/health": b'"OK"'}
@@ -68,22 +66,10 @@ class FastApi:
             }
         ).encode()
 
-    def update(self, count: int) -> None:
-        """Change some patients, far from each other, now."""
-        now = datetime.now(UTC)
-        chosen = range(0, self.patients, max(self.patients // count, 1))[:count]
-        for order, number in enumerate(chosen):
-            self._rows[number] = self._row(number, now + timedelta(microseconds=order))
-        changed = set(chosen)
-        self._newest = [*reversed(chosen), *(number for number in self._newest if number not in changed)]
-
     def page(self, query: dict[str, str]) -> bytes:
         """Return the answer to the list operation."""
         offset, end = int(query["offset"]), int(query["offset"]) + int(query["limit"])
-        if query["sort_field"] == "updated_at":
-            rows = [self._rows[number] for number in self._newest[offset:end]]
-        else:
-            rows = self._rows[offset:end]
+        rows = self._rows[::-1][offset:end] if query["sort_field"] == "updated_at" else self._rows[offset:end]
         return b'{"data": [%b], "meta": {"total_items": %d}}' % (b", ".join(rows), self.patients)
 
     async def __call__(
@@ -102,9 +88,6 @@ class FastApi:
             self.list_requests += 1
             self.began_at = self.began_at or clock()
             body = self.page(query)
-        elif scope["path"] == "/changes":
-            self.update(int(query["updates"]))
-            body = b"null"
         elif scope["path"] == "/requests":
             seconds = self.ended_at - self.began_at
             body = json.dumps({"list_requests": self.list_requests, "seconds": seconds}).encode()

@@ -122,7 +122,7 @@ def rebuild_history(destination: Destination) -> None:
 def docs(destination: Destination) -> None:
     """Describe the tables and where they come from, as one page to open in a browser."""
     with destination.lock():
-        run_meltano(destination, "--log-level=warning", "invoke", "dbt:docs")
+        run_meltano(destination, "invoke", "dbt:docs", log_level="warning")
     say(f"Open {destination.work_folder / 'dbt' / 'static_index.html'}")
 
 
