@@ -7,9 +7,10 @@ ended, in the order asked for.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tap_toubib.negotiation import PRIMARY_KEY
 from tap_toubib.records import Rejected
 
 if TYPE_CHECKING:
@@ -68,3 +69,30 @@ def joins(end: End, page: Page, order: Order) -> bool:
             return bool(value < end.value if order.direction == "asc" else value > end.value)
     # a row that is as it was has not passed any other that is
     return first in end.page.rows
+
+
+@dataclass
+class Ties:
+    """Whether rows of one value changed places from page to page, so that some of them were in none.
+
+    Attributes:
+        begin: Where the first page began.
+    """
+
+    begin: int
+    _tied: bool = False
+    _seen: set[Any] = field(default_factory=set)
+    _rejected: int = 0
+    _read: int = 0
+
+    def add(self, page: Page, end: End) -> None:
+        """Take note of a page, without the rows of the one before it, and of its end."""
+        self._tied = self._tied or end.tied
+        self._seen.update(record[PRIMARY_KEY] for record in page.records)
+        self._rejected += len(page.rejected)
+        self._read = end.page.offset + len(end.page.rows) - self.begin
+
+    @property
+    def hide_rows(self) -> bool:
+        """Whether the pages have covered more places than they have shown rows."""
+        return self._tied and len(self._seen) + self._rejected < self._read

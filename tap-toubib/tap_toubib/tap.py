@@ -14,9 +14,11 @@ from singer_sdk.contrib.msgspec import MsgSpecWriter
 from singer_sdk.exceptions import ConfigurationError
 from singer_sdk.helpers.capabilities import PluginCapabilities, TapCapabilities
 
+from tap_toubib.audit import SyncsStream
 from tap_toubib.client import ToubibClient
 from tap_toubib.negotiation import Capabilities, negotiate
-from tap_toubib.streams import PatientsStream, RejectedRecordsStream, SyncsStream
+from tap_toubib.patients import PatientsStream
+from tap_toubib.rejected import RejectedRecordsStream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,7 +18,7 @@ def test_progress_is_told_of_a_load_during_which_all_patients_vanish(
     for patient in range(1, 10):
         api.add(patient)
     api.before[4] = api.rows.clear
-    run(page_size=4, max_parallel_requests=1)
+    run(page_size=4, max_parallel_requests=1, max_deleted_percent=100)
     told = [record.getMessage() for record in caplog.records if "time left" in record.message]
     assert told[0].startswith("4 of 9 patients (44 %)")
     assert told[-1].endswith("time left: unknown")

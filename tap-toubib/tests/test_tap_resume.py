@@ -9,7 +9,7 @@ from pyroaring import BitMap64
 from singer_sdk.exceptions import RetriableAPIError
 
 from tap_toubib.living import from_text
-from tap_toubib.streams import PatientsStream
+from tap_toubib.patients import PatientsStream
 
 if TYPE_CHECKING:
     from .conftest import Api, Runner
@@ -32,7 +32,7 @@ def state(api: Api, run: Runner, monkeypatch: pytest.MonkeyPatch) -> dict[str, A
 
 def test_the_state_holds_a_place_and_no_bookmark(state: dict[str, Any]) -> None:
     patients = state["bookmarks"]["patients"]
-    assert from_text(patients["first_load"].pop("living")) == BitMap64(range(1, 12))
+    assert from_text(patients["living"]) == BitMap64(range(1, 16))
     assert patients["first_load"] == {"offset": 10, "last_id": 11, "high_water": "2024-01-30T00:00:00.000000Z"}
     assert "replication_key_value" not in patients
 
@@ -41,7 +41,8 @@ def test_the_next_run_goes_on_from_there(run: Runner, api: Api, state: dict[str,
     output = run(state=state, page_size=6, max_parallel_requests=1)
     # the newest one again: what was committed late would stand behind it
     assert output.ids == [*range(11, 31), 30]
-    assert [page["offset"] for page in api.pages if page["sort_field"] == "id"] == ["10", "15", "20", "25"]
+    # the last two compare by rank
+    assert [page["offset"] for page in api.pages[:-2] if page["sort_field"] == "id"] == ["10", "15", "20", "25"]
     assert output.state
     assert from_text(output.state["bookmarks"]["patients"].pop("living")) == BitMap64(range(1, 31))
     assert output.state["bookmarks"]["patients"] == {
@@ -52,7 +53,7 @@ def test_the_next_run_goes_on_from_there(run: Runner, api: Api, state: dict[str,
 
 def test_what_was_removed_before_the_place_hides_nobody_behind_it(run: Runner, api: Api, state: dict[str, Any]) -> None:
     del api.rows[:4]
-    assert set(run(state=state, page_size=6).ids) >= set(range(12, 31))
+    assert set(run(state=state, page_size=6, max_deleted_percent=100).ids) >= set(range(12, 31))
 
 
 def test_what_changed_before_the_place_since_the_load_began_is_caught_up(

@@ -1,38 +1,38 @@
-"""The streams: patients, the records kept aside, and one audit record for each run."""
+"""The stream of the patients: all of them at first, then those who changed, and tombstones of those who are gone."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pyroaring import BitMap64
 from singer_sdk import Stream
-from singer_sdk import typing as th
 from singer_sdk.exceptions import FatalAPIError
 from singer_sdk.helpers.conform import TypeConformanceLevel
 
+from tap_toubib.audit import Sync
 from tap_toubib.living import from_text, ids_of, to_text
-from tap_toubib.negotiation import CREATED_AT, INT64, PRIMARY_KEY, UPDATED_AT
+from tap_toubib.negotiation import CREATED_AT, PRIMARY_KEY, UPDATED_AT
 from tap_toubib.plan import Order, Plan
 from tap_toubib.progress import Progress
 from tap_toubib.ranks import RankComparison
 from tap_toubib.records import Page, PageDecoder, to_utc
 from tap_toubib.scan import Scanner
-from tap_toubib.seam import End
+from tap_toubib.seam import End, Ties
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from singer_sdk import Tap
     from singer_sdk.helpers.types import Context
 
     from tap_toubib.client import ToubibClient
     from tap_toubib.negotiation import Capabilities
-    from tap_toubib.records import Record, Rejected
-
-COUNT = th.IntegerType(**INT64)
+    from tap_toubib.records import Record
+    from tap_toubib.rejected import RejectedRecordsStream
 
 CHECKPOINT = "first_load"
 """The key in the stream's state under which a first load keeps its place."""
@@ -42,77 +42,6 @@ LIVING = "living"
 
 DELETED_AT = "_sdc_deleted_at"
 """The column that makes a record a tombstone, by convention of Singer's targets."""
-
-TEXT_PART_LENGTH = 200_000
-"""Characters in a row, at most: as JSON they are up to twice as long, and Meltano passes on lines of up to 512 KiB."""
-
-
-class RejectedRecordsStream(Stream):
-    """Records that cannot be loaded."""
-
-    name = "rejected_records"
-    schema = th.PropertiesList(
-        th.Property("id", th.StringType, description="The patient's id, if it has one."),
-        th.Property("field", th.StringType, description="The column at fault, if one can be named."),
-        th.Property("reason", th.StringType, description="What is wrong with it."),
-        th.Property("part", COUNT, description="1, or the position of this part of a record too long for one row."),
-        th.Property("record", th.StringType, description="The record as JSON text, or a part of that."),
-    ).to_dict()
-
-    def __init__(self, tap: Tap) -> None:
-        """Prepare the stream."""
-        super().__init__(tap)
-        self._announced = False
-
-    def write(self, rejected: Rejected) -> None:
-        """Emit a record at the moment it is met, so that no state message can pass it by."""
-        if not self.selected:
-            return
-        if not self._announced:
-            self._write_schema_message()
-            self._announced = True
-        for part, start in enumerate(range(0, len(rejected.record), TEXT_PART_LENGTH), start=1):
-            text = rejected.record[start : start + TEXT_PART_LENGTH]
-            self._write_record_message({**asdict(rejected), "part": part, "record": text})
-
-    def get_records(self, context: Context | None) -> Iterable[Record]:
-        """Return nothing: what there is was written when it was met."""
-        return ()
-
-
-@dataclass
-class Sync:
-    """The audit of one run; instants are text in UTC.
-
-    Attributes:
-        started_at: When the first request was sent.
-        ended_at: When the last record was read.
-        kind: `first_load`, `changes` or `full` (everything again, since the API cannot tell changes).
-        columns: The columns that the source had, sorted, joined by commas.
-        total_items_before: Patients in the source when the run began.
-        total_items_after: Patients in the source at its last request.
-        records: Patients emitted, repetitions included.
-        rejected: Records kept aside.
-        deleted: Patients found to be gone.
-        repaired: Patients found to have been missed before.
-        requests: Pages asked for, failed attempts included.
-        bookmark_before: The bookmark that the run found.
-        bookmark_after: The bookmark that it left.
-    """
-
-    started_at: str
-    bookmark_before: str | None
-    columns: str
-    kind: str | None = None
-    total_items_before: int = 0
-    total_items_after: int = 0
-    records: int = 0
-    rejected: int = 0
-    deleted: int = 0
-    repaired: int = 0
-    requests: int = 0
-    bookmark_after: str | None = None
-    ended_at: str | None = None
 
 
 class PatientsStream(Stream):
@@ -136,6 +65,7 @@ class PatientsStream(Stream):
         tombstone = {DELETED_AT: {"type": ["string", "null"], "format": "date-time"}}
         super().__init__(tap, schema={**api.schema, "properties": api.schema["properties"] | tombstone})
         self._client = client
+        self._columns = sorted(api.schema["properties"])
         self._rejected = rejected
         self._plan = Plan.of(api)
         page_size = min(self.config.get("page_size", api.page_size), api.page_size)
@@ -149,8 +79,7 @@ class PatientsStream(Stream):
     def audit(self) -> Sync:
         """The audit record of this run; it begins when it is first asked for."""
         bookmark = self.stream_state.get("replication_key_value")
-        columns = ",".join(sorted(self.schema["properties"]))
-        return Sync(started_at=to_utc(datetime.now(UTC)), bookmark_before=bookmark, columns=columns)
+        return Sync(started_at=to_utc(datetime.now(UTC)), bookmark_before=bookmark, columns=",".join(self._columns))
 
     @cached_property
     def _opening_pages(self) -> dict[Order, Page]:
@@ -206,11 +135,8 @@ class PatientsStream(Stream):
                 # one looks back no further than to this one
                 since = begun_at - self._lookback if checkpoint else begun_at + timedelta(microseconds=1)
                 yield from self._changes(since, {})
-        if self._is_by_id and self.audit.kind != "full":
-            if self._keeps_living:
-                yield from self._compared_by_rank()
-        elif self.audit.kind != "changes":
-            yield from self._tombstones(before - self._seen)
+        if self._keeps_living:
+            yield from self._compared(before)
         self.stream_state.pop(CHECKPOINT, None)
         if high_water and self.replication_key:
             self.stream_state["replication_key"] = self.replication_key
@@ -263,21 +189,27 @@ class PatientsStream(Stream):
         floor = to_utc(since)
         for order in self._plan.changes:
             first = opening_pages.get(order) or self._scanner.read_newest(order)
-            tied = False
-            seen: set[Any] = set()
-            read = rejected = 0
+            ties = Ties(begin=first.offset)
             for page, end in self._scanner.read_pages(order, first=first, to_the_end=False):
-                tied = tied or end.tied
-                read = end.page.offset + len(end.page.rows) - first.offset
-                rejected += len(page.rejected)
-                seen.update(record[PRIMARY_KEY] for record in page.records)
+                ties.add(page, end)
                 yield from (record for record in self._take(page) if is_change(record, order, floor))
                 if is_past(end.page, order, floor):
                     break
-            if tied and len(seen) + rejected < read:
-                # rows of one instant changed places from page to page, and some were in none: by id they cannot
+            if ties.hide_rows:
+                # by id they cannot
                 for page, _ in self._scanner.read_pages(self._plan.load):
                     yield from (record for record in self._take(page) if is_change(record, order, floor))
+
+    def _compared(self, before: BitMap64) -> Iterator[Record]:
+        """Yield tombstones of those who are gone, and who was missed so far, as far as the run can tell.
+
+        Args:
+            before: The ids that were delivered before the run.
+        """
+        if self.audit.kind == "full" or (self.audit.kind == "first_load" and not self._is_by_id):
+            yield from self._tombstones(before - self._seen)
+        elif self._is_by_id:
+            yield from self._compared_by_rank()
 
     def _compared_by_rank(self) -> Iterator[Record]:
         """Yield who was missed so far, and tombstones of those who are gone."""
@@ -296,10 +228,11 @@ class PatientsStream(Stream):
             # a tombstone without it would pass for a patient
             return
         self._forbid(len(gone))
-        for patient in gone:
-            if self._client.is_gone(patient):
-                self.audit.deleted += 1
-                yield {PRIMARY_KEY: patient, DELETED_AT: to_utc(datetime.now(UTC))}
+        with ThreadPoolExecutor(self.config["max_parallel_requests"]) as executor:
+            for patient, is_gone in zip(gone, executor.map(self._client.is_gone, gone), strict=True):
+                if is_gone:
+                    self.audit.deleted += 1
+                    yield {PRIMARY_KEY: patient, DELETED_AT: to_utc(datetime.now(UTC))}
 
     def _forbid(self, deletions: int) -> None:
         """End the run if more patients are gone than a source in good order loses from one run to the next."""
@@ -362,39 +295,3 @@ def is_past(page: Page, order: Order, floor: str) -> bool:
         return bool(instants[-1] < floor)
     # behind those with an instant come those without one, if they did not come before
     return any(instants)
-
-
-class SyncsStream(Stream):
-    """One record a run: what was done, and from which bookmark to which."""
-
-    name = "syncs"
-    schema = th.PropertiesList(
-        th.Property("started_at", th.DateTimeType, description="When the first request was sent."),
-        th.Property("ended_at", th.DateTimeType, description="When the last record was read."),
-        th.Property("kind", th.StringType, description="first_load, changes, or full: everything, on every run."),
-        th.Property("columns", th.StringType, description="The columns that the source had, joined by commas."),
-        th.Property("total_items_before", COUNT, description="Patients in the source at the first request."),
-        th.Property("total_items_after", COUNT, description="Patients in the source at the last request."),
-        th.Property("records", COUNT, description="Patients emitted, repetitions included."),
-        th.Property("rejected", COUNT, description="Records that could not be loaded."),
-        th.Property("deleted", COUNT, description="Patients found to be gone."),
-        th.Property("repaired", COUNT, description="Patients found to have been missed before."),
-        th.Property("requests", COUNT, description="Pages asked for, failed attempts included."),
-        th.Property("bookmark_before", th.DateTimeType, description="The bookmark that the run found."),
-        th.Property("bookmark_after", th.DateTimeType, description="The bookmark that the run left."),
-    ).to_dict()
-
-    def __init__(self, tap: Tap, *, patients: PatientsStream) -> None:
-        """Prepare the stream.
-
-        Args:
-            tap: The tap it belongs to.
-            patients: The stream whose runs are recorded.
-        """
-        super().__init__(tap)
-        self._patients = patients
-
-    def get_records(self, context: Context | None) -> Iterator[Record]:
-        """Yield the audit record of this run, if patients were read in it."""
-        if self._patients.selected:
-            yield asdict(self._patients.audit)
