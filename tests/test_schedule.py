@@ -25,20 +25,22 @@ MINUTE_AND_A_BIT = 75
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Callable[[str], str]:
-    """Make a project with another interval, and return its folder for MELTANO_PROJECT_ROOT."""
+def project(tmp_path: Path) -> Callable[..., str]:
+    """Make a project with other intervals, and return its folder for MELTANO_PROJECT_ROOT."""
 
-    def with_interval(interval: str) -> str:
+    def with_intervals(hourly: str, weekly: str = "@yearly") -> str:
         folder = tmp_path / "project"
         folder.mkdir()
         for name in (".meltano", "connector", "requirements", "tap-toubib", "transform"):
             (folder / name).symlink_to(PROJECT / name)
         text = (PROJECT / "meltano.yml").read_text()
-        assert '"@hourly"' in text
-        (folder / "meltano.yml").write_text(text.replace('"@hourly"', f'"{interval}"'))
+        for interval, other in (("@hourly", hourly), ("30 3 * * 0", weekly)):
+            assert text.count(f'"{interval}"') == 1
+            text = text.replace(f'"{interval}"', f'"{other}"')
+        (folder / "meltano.yml").write_text(text)
         return str(folder)
 
-    return with_interval
+    return with_intervals
 
 
 def outcome(destination: Destination) -> dict[str, Any]:
@@ -71,34 +73,40 @@ def api_that_never_answers_for_patients() -> FastAPI:
     return app
 
 
-def test_a_week_begins_on_sunday_as_in_cron(project: Callable[[str], str], tmp_path: Path) -> None:
+def test_a_week_begins_on_sunday_as_in_cron(project: Callable[..., str], tmp_path: Path) -> None:
     destination = Destination(tmp_path / "weekly.duckdb")
     printed = tmp_path / "printed"
     scheduler = destination.start("schedule", output=printed, MELTANO_PROJECT_ROOT=project("@weekly"))
-    wait_for(printed.read_text, 30)
+    wait_for(lambda: re.search("Schedule hourly.*\n", printed.read_text()), 30)
     scheduler.send_signal(signal.SIGTERM)
     assert scheduler.wait(timeout=10) == 0
-    found = re.fullmatch(r"Schedule hourly \(0 0 \* \* 0\) runs next on (\w+), (\S+) 00:00 \w+\n", printed.read_text())
+    found = re.search(
+        r"^Schedule hourly \(0 0 \* \* 0\) runs next on (\w+), (\S+) 00:00 \w+$", printed.read_text(), re.MULTILINE
+    )
     assert found
     assert found[1] == "Sunday"
     assert datetime.fromisoformat(found[2]).replace(tzinfo=UTC).weekday() == 6
 
 
-def test_a_run_each_minute(project: Callable[[str], str], tmp_path: Path) -> None:
+def test_two_runs_each_minute_one_after_the_other(project: Callable[..., str], tmp_path: Path) -> None:
     destination = Destination(tmp_path / "some folder" / "minutely.duckdb")
     assert destination.run("healthy").returncode == 0
     with stand_in(tmp_path / "toubib.sqlite", 50) as api:
-        scheduler = destination.start("schedule", MELTANO_PROJECT_ROOT=project("* * * * *"), API_BASEURL=api.url)
-        wait_for(lambda: outcome(destination), MINUTE_AND_A_BIT + 30)
+        both = project("* * * * *", "* * * * *")
+        scheduler = destination.start("schedule", MELTANO_PROJECT_ROOT=both, API_BASEURL=api.url)
+        wait_for(lambda: outcome(destination), MINUTE_AND_A_BIT + 45)
+        first = outcome(destination)
+        wait_for(lambda: outcome(destination)["schedule"] != first["schedule"], 45)
         scheduler.send_signal(signal.SIGTERM)
         assert scheduler.wait(timeout=30) == 0
-    assert outcome(destination)["exit_code"] == 0
+    assert first["exit_code"] == outcome(destination)["exit_code"] == 0
     assert destination.run("healthy").returncode == 0
     assert destination.query("select count(*) from main.patients") == [(50,)]
+    assert destination.query("select kind from main.syncs order by started_at limit 2") == [("first_load",), ("full",)]
 
 
 def test_a_run_is_left_out_while_one_is_under_way_and_a_signal_reaches_that(
-    project: Callable[[str], str], tmp_path: Path
+    project: Callable[..., str], tmp_path: Path
 ) -> None:
     destination = Destination(tmp_path / "minutely.duckdb")
     printed = tmp_path / "printed"

@@ -78,7 +78,8 @@ class Scheduler:
         destination.work_folder.mkdir(parents=True, exist_ok=True)
         self._destination = destination
         self._process: subprocess.Popen[bytes] | None = None
-        self._scheduler = BlockingScheduler()
+        # one run at a time, whatever schedule it is of: the next one waits for its end
+        self._scheduler = BlockingScheduler(executors={"default": {"type": "threadpool", "max_workers": 1}})
         schedules = [schedule for schedule in _schedules(destination) if schedule["job"]["name"] == job]
         if not schedules:
             raise Failure(f"meltano.yml has no schedule of the job {job}.")

@@ -210,6 +210,8 @@ class PatientsStream(Stream):
             yield from self._tombstones(before - self._seen)
         elif self._is_by_id:
             yield from self._compared_by_rank()
+        elif not self.audit.total_items_after:
+            self._forbid(len(self._living))
 
     def _compared_by_rank(self) -> Iterator[Record]:
         """Yield who was missed so far, and tombstones of those who are gone."""

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pyroaring import BitMap64
 from singer_sdk.exceptions import FatalAPIError
+
+from tap_toubib.living import to_text
+
+from .conftest import Api, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .conftest import Api, Output, Row, Runner
+    from .conftest import Output, Row, Runner
 
 OLD, BOOKMARK = "2020-01-01T00:00:00Z", "2024-01-01T00:00:00Z"
 
@@ -108,7 +114,7 @@ def test_who_moved_out_of_sight_is_not_taken_for_gone(api: Api, run: Runner, loa
     # they are back when they are asked for one by one
     api.before_one = lambda: api.rows.extend(hidden)
     output = run(state=state)
-    assert api.confirmed == [300, 301]
+    assert sorted(api.confirmed) == [300, 301]
     assert not deleted(output)
 
 
@@ -123,7 +129,18 @@ def test_more_deletions_than_are_credible_end_the_run_until_told_otherwise(
         run(state=state, **config)
     assert not deleted(run.output)
     assert not run.output.records("syncs")
+    assert config or len(api.pages) == 1
     assert len(deleted(run(state=state, max_deleted_percent=100, **config))) == 1_000 - left
+
+
+def test_an_emptied_source_ends_the_run_where_deletions_are_not_looked_for(
+    api: Api, run: Runner, loaded: Callable[..., Row]
+) -> None:
+    api.offer("email", "updated_at", email={"type": "string"})
+    state = loaded(100)
+    api.rows.clear()
+    with pytest.raises(FatalAPIError, match=r"^100 of 100 patients are not in the source"):
+        run(state=state)
 
 
 def test_the_only_patient_of_an_emptied_source_is_not_taken_for_gone(
@@ -154,3 +171,44 @@ def test_ids_that_are_no_integers_are_not_compared(api: Api, run: Runner) -> Non
     state = run().state
     api.rows.pop()
     assert not deleted(run(state=state))
+
+
+class LargeApi(Api):
+    """An API over so many patients that their rows are made when they are asked for.
+
+    Attributes:
+        ids: The ids of the patients, ascending.
+    """
+
+    ids: list[int]
+
+    def _page(self, query: Row) -> Row:
+        begin = int(query["offset"])
+        end = begin + int(query["limit"])
+        ids = self.ids[begin:end] if query["sort_field"] == "id" else self.ids[::-1][begin:end]
+        rows = [{"id": key, "created_at": OLD, "updated_at": OLD} for key in ids]
+        return {"data": rows, "meta": {"total_items": len(self.ids)}}
+
+
+@pytest.mark.parametrize(
+    ("gone", "hidden", "most_requests"),
+    [(set(), set(), 3), ({*range(400_000, 400_010)}, set(), 20), (10, set(), 150), (set(), 5, 80)],
+    ids=["none", "ten neighbours", "ten anywhere", "five missed"],
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_differences_among_a_million_are_found_with_few_requests(
+    run: Runner, gone: set[int] | int, hidden: set[int] | int, most_requests: int, seed: int
+) -> None:
+    million = range(1, 1_000_001)
+    gone = gone if isinstance(gone, set) else {*Random(seed).sample(million[:500_000], gone)}  # noqa: S311
+    hidden = hidden if isinstance(hidden, set) else {*Random(seed).sample(million[500_000:], hidden)}  # noqa: S311
+    api = LargeApi()
+    api.offer("id", "updated_at")
+    api.ids = [key for key in million if key not in gone]
+    patients = {"replication_key_value": BOOKMARK, "living": to_text(BitMap64(million) - BitMap64(hidden))}
+    with serving(api):
+        output = run(state={"bookmarks": {"patients": patients}}, api_url=api.url)
+    assert {*deleted(output)} == {*api.confirmed} == gone
+    assert len(api.confirmed) == len(gone)
+    assert {*output.ids} - gone == hidden
+    assert len(api.pages) <= most_requests

@@ -51,6 +51,10 @@ def test_the_next_run_goes_on_from_there(run: Runner, api: Api, state: dict[str,
     }
 
 
+def test_a_full_refresh_begins_at_the_beginning(run: Runner, state: dict[str, Any]) -> None:
+    assert set(run(state=state, full_refresh=True).ids) == {*range(1, 31)}
+
+
 def test_what_was_removed_before_the_place_hides_nobody_behind_it(run: Runner, api: Api, state: dict[str, Any]) -> None:
     del api.rows[:4]
     assert set(run(state=state, page_size=6, max_deleted_percent=100).ids) >= set(range(12, 31))
