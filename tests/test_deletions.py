@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +21,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support import Api
+
+
+NOTICED = "Reading every patient again"
 
 
 @pytest.fixture
@@ -77,12 +84,38 @@ def test_an_emptied_source_closes_nobody(destination: Destination, api: Api) -> 
 def test_data_without_state_and_state_without_data_are_noticed_and_mended(
     destination: Destination, api: Api, lost: str
 ) -> None:
-    run(destination, api)
+    assert NOTICED not in run(destination, api)
     change(api.database, updates=3, creations=2, removals=2, seed=1)
     destination.path.with_name(destination.path.name + lost).unlink()
-    assert "Reading every patient again" in run(destination, api)
+    assert NOTICED in run(destination, api)
     assert living(destination) == api.patients().keys()
     assert "0 new, 0 changed, 0 deleted" in run(destination, api)
+
+
+def test_an_older_copy_of_the_data_is_noticed_and_mended(destination: Destination, api: Api) -> None:
+    run(destination, api)
+    copy = shutil.copy(destination.path, destination.path.parent / "copy.duckdb")
+    change(api.database, updates=0, creations=0, removals=2, seed=1)
+    assert "2 deleted" in run(destination, api)
+    shutil.move(copy, destination.path)
+    printed = run(destination, api)
+    assert NOTICED in printed
+    assert "2 deleted" in printed
+    assert living(destination) == api.patients().keys()
+    assert NOTICED not in run(destination, api)
+
+
+def test_a_first_load_whose_data_vanished_midway_begins_again(destination: Destination, api: Api) -> None:
+    run(destination, api)
+    with closing(sqlite3.connect(f"{destination.path}.meltano.db")) as system:
+        query = "select completed_state from state"
+        state = json.loads(system.execute(query).fetchone()[0])
+        del state["singer_state"]["bookmarks"]["patients"]["synced_at"]
+        system.execute("update state set completed_state = '{}', partial_state = ?", [json.dumps(state)])
+        system.commit()
+    destination.path.unlink()
+    assert NOTICED in run(destination, api)
+    assert living(destination) == api.patients().keys()
 
 
 def test_a_full_refresh_finds_who_vanished(destination: Destination, api: Api) -> None:

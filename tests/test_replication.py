@@ -150,7 +150,8 @@ def test_nobody_else_has_changed(story: Story) -> None:
 
 def test_a_periodic_run_asks_for_as_many_pages_as_changed(story: Story) -> None:
     runs = story.after[2].query("select kind, requests from main.syncs order by started_at")
-    assert runs == [("first_load", 1 + 13 + 1), ("changes", 1), ("changes", 1)]
+    by_rank = 2
+    assert runs == [("first_load", 1 + 13 + 1 + by_rank), ("changes", 1 + by_rank), ("changes", 1 + by_rank)]
 
 
 def test_a_run_without_change_adds_no_version(story: Story) -> None:

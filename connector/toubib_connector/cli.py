@@ -16,7 +16,7 @@ from toubib_connector.health import check_health
 from toubib_connector.log import Failure, say
 from toubib_connector.meltano import PROJECT, run_meltano
 from toubib_connector.schedule import Scheduler, last_outcome
-from toubib_connector.state import STATE_ID, is_ahead_of_data, is_behind_data, write_state_of_data
+from toubib_connector.state import STATE_ID, is_of_data, write_state_of_data
 from toubib_connector.status import show_status
 from toubib_connector.summary import summarize, warnings
 
@@ -88,13 +88,11 @@ def run(destination: Destination, api_url: str, auth_token: str | None, *, full_
     started = time.monotonic()
     check_health(api_url, auth_token)
     with destination.lock():
-        if not full_refresh and is_ahead_of_data(destination):
-            say(f"{destination.path} lacks what its state says was loaded: it was removed, or replaced by an")
-            say("older copy. Reading every patient again; what the file holds of their history is kept.")
-            full_refresh = True
-        if is_behind_data(destination):
-            say(f"{destination.system_database} is missing, or knows nothing of what {destination.path.name} holds.")
-            say("Reading every patient again and comparing them with those in the file.")
+        if not is_of_data(destination):
+            say(f"{destination.system_database.name} is not the state of {destination.path}: one of them was removed,")
+            say(
+                "or replaced by an older copy. Reading every patient again; the file keeps what it holds of their history."
+            )
             state = write_state_of_data(destination)
             run_meltano(destination, "state", "set", "--force", STATE_ID, f"--input-file={state}", log_level="warning")
         if full_refresh:

@@ -17,29 +17,34 @@ if TYPE_CHECKING:
 
     from toubib_connector.destination import Destination
 
+LIVING = """
+select id from raw.patients
+where typeof(id) = 'BIGINT'
+group by id
+having arg_max(_sdc_deleted_at is null, _sdc_extracted_at)
+"""
+
 STATE_ID = "prod:tap-toubib-to-target-duckdb"
 
 
-def is_ahead_of_data(destination: Destination) -> bool:
-    """Tell whether the state says that more was loaded than the file holds: it was removed, or an older copy put back.
+def is_of_data(destination: Destination) -> bool:
+    """Tell whether the file holds what the state says was loaded, and nothing of which the state knows nothing.
+
+    It does not after one of the two was removed, or replaced by an older copy.
 
     Raises:
         Failure: The file cannot be opened.
     """
-    remembered = (_remembered(destination) or {}).get("replication_key_value")
-    if remembered is None:
-        return False
-    (held,) = _last_sync(destination) or (None,)
-    return held is None or held < datetime.fromisoformat(remembered).replace(tzinfo=None)
-
-
-def is_behind_data(destination: Destination) -> bool:
-    """Tell whether the file holds completed runs of which there is no state: it was removed, or is another file's.
-
-    Raises:
-        Failure: The file cannot be opened.
-    """
-    return _last_sync(destination) is not None and _remembered(destination) is None
+    remembered = _remembered(destination)
+    synced_at, is_begun = _held(destination)
+    if "synced_at" in remembered:
+        return synced_at is not None and synced_at >= datetime.fromisoformat(remembered["synced_at"]).replace(
+            tzinfo=None
+        )
+    # a first load that was interrupted
+    if remembered.get("living") or remembered.get("first_load"):
+        return is_begun
+    return synced_at is None
 
 
 def write_state_of_data(destination: Destination) -> Path:
@@ -48,8 +53,11 @@ def write_state_of_data(destination: Destination) -> Path:
     Raises:
         Failure: The file cannot be opened.
     """
-    with destination.connect(read_only=True) as connection:
-        patients = connection.execute("select patient_id from main.patients").fetchall()
+    with destination.connect(read_only=False) as connection:
+        try:
+            patients = connection.execute(LIVING).fetchall()
+        except duckdb.CatalogException:  # a new file
+            patients = []
     living = b64encode(BitMap64(patient for (patient,) in patients).serialize()).decode()
     state = destination.scratch / "state.json"
     state.write_text(json.dumps({"singer_state": {"bookmarks": {"patients": {"living": living}}}}))
@@ -73,27 +81,29 @@ def discard_half_made(destination: Destination) -> None:
             path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)
 
 
-def _remembered(destination: Destination) -> dict[str, Any] | None:
-    """Return the state of the patients in Meltano's system database, None if there is none."""
+def _remembered(destination: Destination) -> dict[str, Any]:
+    """Return the state of the patients in Meltano's system database, empty if there is none."""
     if not destination.system_database.exists():
-        return None
+        return {}
     with closing(sqlite3.connect(f"file:{destination.system_database}?mode=ro", uri=True)) as connection:
         try:
-            row = connection.execute("select completed_state from state where state_id = ?", [STATE_ID]).fetchone()
+            query = "select completed_state, partial_state from state where state_id = ?"
+            states = connection.execute(query, [STATE_ID]).fetchone() or ()
         except sqlite3.OperationalError:  # there is no such table before the first run
-            return None
-    state: dict[str, Any] = json.loads(row[0] or "{}") if row else {}
-    patients: dict[str, Any] | None = state.get("singer_state", {}).get("bookmarks", {}).get("patients")
-    return patients
+            states = ()
+    remembered: dict[str, Any] = {}
+    for state in states:
+        remembered |= json.loads(state or "{}").get("singer_state", {}).get("bookmarks", {}).get("patients", {})
+    return remembered
 
 
-def _last_sync(destination: Destination) -> tuple[datetime | None] | None:
-    """Return the bookmark that the last run wrote into the destination, with the data that it stands for."""
+def _held(destination: Destination) -> tuple[datetime | None, bool]:
+    """Return when the last run began that the file holds whole, and whether it holds any patient."""
     if not destination.path.exists():
-        return None
+        return None, False
     with destination.connect(read_only=True) as connection:
         try:
-            query = "select bookmark_after from raw.syncs order by started_at desc limit 1"
-            return connection.execute(query).fetchone()
+            query = "select (select max(started_at) from raw.syncs), exists (from raw.patients)"
+            return connection.execute(query).fetchone() or (None, False)
         except duckdb.CatalogException:
-            return None
+            return None, False

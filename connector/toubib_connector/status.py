@@ -17,6 +17,7 @@ select
   requests,
   records,
   rejected,
+  deleted,
   total_items_after as "patients in the source"
 from main.syncs
 order by started_at desc

@@ -26,9 +26,9 @@ def ids_of(rows: Iterable[Record | Rejected]) -> list[int]:
 
 
 def to_text(ids: BitMap64) -> str:
-    """Return a set of ids as text for the state: a few bytes for each gap."""
+    """Return a set of ids as text for the state: a few bytes for each gap, the empty text for the empty set."""
     ids.run_optimize()
-    return b64encode(ids.serialize()).decode()
+    return b64encode(ids.serialize()).decode() if ids else ""
 
 
 def from_text(text: str | None) -> BitMap64:

@@ -141,6 +141,7 @@ class PatientsStream(Stream):
         if high_water and self.replication_key:
             self.stream_state["replication_key"] = self.replication_key
             self.stream_state["replication_key_value"] = to_utc(high_water)
+        self.stream_state["synced_at"] = self.audit.started_at
         self.audit.bookmark_after = self.stream_state.get("replication_key_value")
         self.audit.requests = self._client.list_requests
         self.audit.ended_at = to_utc(datetime.now(UTC))

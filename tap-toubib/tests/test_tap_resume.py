@@ -48,6 +48,7 @@ def test_the_next_run_goes_on_from_there(run: Runner, api: Api, state: dict[str,
     assert output.state["bookmarks"]["patients"] == {
         "replication_key": "updated_at",
         "replication_key_value": "2024-01-30T00:00:00.000000Z",
+        "synced_at": output.sync["started_at"],
     }
 
 
