@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 LARGEST_ID = 2**63 - 1
 
+LONGEST_TEXT = 1_000_000
+"""Characters; as it is configured here, Meltano passes on lines of up to 1 MiB."""
+
 
 def ids_of(rows: Iterable[Record | Rejected]) -> list[int]:
     """Return the ids of rows in their order; also of those that cannot be loaded, since the source counts them, too."""

@@ -14,7 +14,7 @@ from singer_sdk.exceptions import FatalAPIError
 from singer_sdk.helpers.conform import TypeConformanceLevel
 
 from tap_toubib.audit import Sync
-from tap_toubib.living import from_text, ids_of, to_text
+from tap_toubib.living import LONGEST_TEXT, from_text, ids_of, to_text
 from tap_toubib.negotiation import CREATED_AT, PRIMARY_KEY, UPDATED_AT
 from tap_toubib.plan import Order, Plan
 from tap_toubib.progress import Progress
@@ -279,7 +279,13 @@ class PatientsStream(Stream):
     def _write_state_message(self) -> None:
         """Write the state with exactly those patients that were written before it."""
         if self._keeps_living:
-            self.stream_state[LIVING] = to_text(self._living)
+            text = self.stream_state[LIVING] = to_text(self._living)
+            # a long state stands behind so many records that it adds little to them
+            self.STATE_MSG_FREQUENCY = max(type(self).STATE_MSG_FREQUENCY, len(text) // 100)
+            if len(text) > LONGEST_TEXT:
+                self.logger.warning("Too many patients with too scattered ids: deletions are not looked for")
+                self._keeps_living = False
+                del self.stream_state[LIVING]
         super()._write_state_message()
 
 

@@ -21,8 +21,8 @@ T = TypeVar("T")
 
 Record = dict[str, Any]
 
-MAX_RECORD_BYTES = 250_000
-"""A longer record is kept aside: as it is configured here, Meltano passes on lines of up to 512 KiB, and JSON text in a
+MAX_RECORD_BYTES = 500_000
+"""A longer record is kept aside: as it is configured here, Meltano passes on lines of up to 1 MiB, and JSON text in a
 column can be twice as long as it came."""
 
 INT64_TYPE = Annotated[int, msgspec.Meta(ge=INT64["minimum"], le=INT64["maximum"])]

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 COUNT = th.IntegerType(**INT64)
 
-TEXT_PART_LENGTH = 200_000
-"""Characters in a row, at most: as JSON they are up to twice as long, and Meltano passes on lines of up to 512 KiB."""
+TEXT_PART_LENGTH = 400_000
+"""Characters in a row, at most: as JSON they are up to twice as long, and Meltano passes on lines of up to 1 MiB."""
 
 
 class RejectedRecordsStream(Stream):

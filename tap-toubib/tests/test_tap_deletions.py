@@ -10,6 +10,7 @@ from pyroaring import BitMap64
 from singer_sdk.exceptions import FatalAPIError
 
 from tap_toubib.living import to_text
+from tap_toubib.patients import PatientsStream
 
 from .conftest import Api, serving
 
@@ -161,6 +162,26 @@ def test_with_a_start_date_nobody_is_compared(
     output = run(state=state, **config)
     assert not deleted(output)
     assert output.sync["repaired"] == 0
+
+
+def test_ids_too_scattered_for_a_state_are_told_of_and_not_compared(
+    api: Api, run: Runner, loaded: Callable[..., Row], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("tap_toubib.patients.LONGEST_TEXT", 100)
+    api.rows += [{"id": 1_000 * key, "created_at": OLD, "updated_at": OLD} for key in range(10, 100)]
+    state = loaded(5)
+    assert "deletions are not looked for" in caplog.text
+    assert "living" not in state["bookmarks"]["patients"]
+    remove(api, 20_000)
+    assert not deleted(run(state=state))
+
+
+def test_states_are_fewer_the_longer_they_are(api: Api, run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PatientsStream, "STATE_MSG_FREQUENCY", 10)
+    api.rows += [{"id": 100_000 * key, "created_at": OLD, "updated_at": OLD} for key in range(1, 1_000)]
+    messages = run().messages
+    size = sum(len(str(each)) for each in messages if each["type"] == "STATE")
+    assert size < 2 * sum(len(str(each)) for each in messages if each["type"] == "RECORD")
 
 
 def test_ids_that_are_no_integers_are_not_compared(api: Api, run: Runner) -> None:
