@@ -90,7 +90,7 @@ def run(destination: Destination, api_url: str, auth_token: str | None, *, full_
     with destination.lock():
         if not is_of_data(destination):
             say(f"{destination.system_database.name} is not the state of {destination.path}: one of them was removed,")
-            say("or replaced by an older copy. Reading every patient again; what the file holds of their history stays.")
+            say("or replaced by an older copy. Reading every patient again; the history that the file holds stays.")
             state = write_state_of_data(destination)
             run_meltano(destination, "state", "set", "--force", STATE_ID, f"--input-file={state}", log_level="warning")
         if full_refresh:
