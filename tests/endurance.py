@@ -103,7 +103,8 @@ class Endurance:
         print(f"{number:4} {kind:30} exit code {exit_code:4} {size:6.1f} MB  {last_line}", flush=True)
 
     def _change(self, updates: int) -> set[int]:
-        return set(change(self.service.api.database, updates, self.random.randrange(4)).updated)
+        done = change(self.service.api.database, updates, self.random.randrange(4), self.random.randrange(3))
+        return {*done.updated, *done.removed}
 
     @property
     def _filler(self) -> Path:
