@@ -38,9 +38,8 @@ def is_of_data(destination: Destination) -> bool:
     remembered = _remembered(destination)
     synced_at, is_begun = _held(destination)
     if "synced_at" in remembered:
-        return synced_at is not None and synced_at >= datetime.fromisoformat(remembered["synced_at"]).replace(
-            tzinfo=None
-        )
+        loaded_until = datetime.fromisoformat(remembered["synced_at"]).replace(tzinfo=None)
+        return synced_at is not None and synced_at >= loaded_until
     # a first load that was interrupted
     if remembered.get("living") or remembered.get("first_load"):
         return is_begun
