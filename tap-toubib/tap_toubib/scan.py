@@ -79,7 +79,7 @@ class Scanner:
             else:
                 # the total was of another moment, or pages are smaller than asked for
                 offset += len(page.rows) - 1
-        raise FatalAPIError(f"No page of the API ends the collection ({order.field}): `offset` or `total_items` is wrong")
+        raise FatalAPIError("No page of the API ends the collection: it heeds no `offset`, or `total_items` is wrong")
 
     def read_newest(self, order: Order) -> Page:
         """Return the page with which the instants of a newest-first order begin: the first one, as a rule.

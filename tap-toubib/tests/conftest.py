@@ -62,7 +62,8 @@ def openapi(*sortable: str, nullable: tuple[str, ...] = (), limit: Row | None = 
                     ],
                     "responses": {"200": {"content": {"application/json": {"schema": ref("Page_Patient_")}}}},
                 }
-            }
+            },
+            "/v1/patients/{patient_id}": {"get": {}},
         },
         "components": {
             "schemas": {

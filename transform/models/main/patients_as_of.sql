@@ -12,4 +12,6 @@ select
   updated_at,
   observed_at
 from {{ ref('patients_history') }}
+-- a keyword since DuckDB 1.3
+-- noqa: disable=RF06
 where valid_from <= cast("at" as timestamp) and (valid_to > cast("at" as timestamp) or is_current)
