@@ -13,6 +13,8 @@ $(error RUNNER is "$(RUNNER)"; it can be docker or local)
 endif
 
 export RUNNER API_BASEURL DESTINATION_DUCKDB_PATH
+# once, where it is installed; else at each start, where PYTHONDONTWRITEBYTECODE is set
+export UV_COMPILE_BYTECODE := 1
 
 CONNECTOR := bin/toubib-connector
 UV := .venv/bin/uv

@@ -53,7 +53,7 @@ def test_who_vanishes_is_closed_and_who_comes_back_is_opened_again(destination: 
     assert living(destination) == api.patients().keys()
     with transaction(api.database) as connection:
         connection.execute(insert(table), [rows[patient] for patient in removed[:2]])
-    assert "(2 missed before)" in run(destination, api)
+    assert "0 new, 2 changed, 0 deleted, 2 missed before, 0 rejected" in run(destination, api)
     assert living(destination) == api.patients().keys()
     versions = destination.query(f"""
         select patient_id, version_number, ended_by, is_current from main.patients_history

@@ -16,7 +16,7 @@ from toubib_connector.health import check_health
 from toubib_connector.log import Failure, say
 from toubib_connector.meltano import PROJECT, run_meltano
 from toubib_connector.schedule import Scheduler, last_outcome
-from toubib_connector.state import STATE_ID, is_of_data, write_state_of_data
+from toubib_connector.state import STATE_ID, is_of_data, knows_all_data, write_state
 from toubib_connector.status import show_status
 from toubib_connector.summary import summarize, warnings
 
@@ -74,7 +74,13 @@ def init_db(destination: Destination) -> None:
     show_envvar=True,
 )
 @click.option("--auth-token", envvar="TAP_TOUBIB_AUTH_TOKEN", help="Bearer token, if it wants one.", show_envvar=True)
-@click.option("--full-refresh", is_flag=True, help="Read everything again, whatever the state says.")
+@click.option(
+    "--full-refresh",
+    envvar="TAP_TOUBIB_FULL_REFRESH",
+    is_flag=True,
+    help="Read everything again, whatever the state says.",
+    show_envvar=True,
+)
 @click.option(
     "--publish",
     envvar="TOUBIB_PUBLISH",
@@ -88,10 +94,12 @@ def run(destination: Destination, api_url: str, auth_token: str | None, *, full_
     started = time.monotonic()
     check_health(api_url, auth_token)
     with destination.lock():
-        if not is_of_data(destination):
+        is_alien = not is_of_data(destination)
+        if is_alien:
             say(f"{destination.system_database.name} is not the state of {destination.path}: one of them was removed,")
             say("or replaced by an older copy. Reading every patient again; the history that the file holds stays.")
-            state = write_state_of_data(destination)
+        if is_alien or full_refresh or not knows_all_data(destination):
+            state = write_state(destination, anew=is_alien)
             run_meltano(destination, "state", "set", "--force", STATE_ID, f"--input-file={state}", log_level="warning")
         if full_refresh:
             os.environ["TAP_TOUBIB_FULL_REFRESH"] = "true"

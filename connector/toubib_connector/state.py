@@ -28,39 +28,58 @@ STATE_ID = "prod:tap-toubib-to-target-duckdb"
 
 
 def is_of_data(destination: Destination) -> bool:
-    """Tell whether the file holds what the state says was loaded, and nothing of which the state knows nothing.
+    """Tell whether the file holds what the state says was loaded, and no run of which the state knows nothing.
 
-    It does not after one of the two was removed, or replaced by an older copy.
+    It does not after one of the two was removed, or the file replaced by an older copy.
 
     Raises:
         Failure: The file cannot be opened.
     """
     remembered = _remembered(destination)
-    synced_at, is_begun = _held(destination)
+    synced_at = _newest(destination, "started_at", "syncs")
     if "synced_at" in remembered:
-        return synced_at is not None and synced_at >= datetime.fromisoformat(remembered["synced_at"]).replace(
-            tzinfo=None
-        )
-    # a first load that was interrupted
+        return synced_at is not None and synced_at >= _naive(remembered["synced_at"])
     if remembered.get("living") or remembered.get("first_load"):
-        return is_begun
+        # a first load that was interrupted
+        return _newest(destination, "_sdc_extracted_at", "patients") is not None
     return synced_at is None
 
 
-def write_state_of_data(destination: Destination) -> Path:
+def knows_all_data(destination: Destination) -> bool:
+    """Tell whether the state was written behind all patients that the file holds.
+
+    It was not if a run was killed, or failed, between the two, or if the state was replaced by an older copy.
+
+    Raises:
+        Failure: The file cannot be opened.
+    """
+    loaded_at = _newest(destination, "_sdc_extracted_at", "patients")
+    if loaded_at is None:
+        return True
+    synced_at = _remembered(destination).get("synced_at")
+    ended_at = synced_at and _newest(destination, "ended_at", f"syncs where started_at = '{_naive(synced_at)}'")
+    return bool(ended_at and loaded_at <= ended_at)
+
+
+def write_state(destination: Destination, *, anew: bool) -> Path:
     """Write a state, for Meltano, with the ids of the living patients of the file: by them it can be told who is gone.
+
+    Args:
+        destination: Whose state.
+        anew: Whether everything else in the state is left out: then all patients are read.
 
     Raises:
         Failure: The file cannot be opened.
     """
     with destination.connect(read_only=False) as connection:
         try:
-            patients = connection.execute(LIVING).fetchall()
+            ids = BitMap64(patient for (patient,) in connection.execute(LIVING).fetchall())
         except duckdb.CatalogException:  # a new file
-            patients = []
-    living = b64encode(BitMap64(patient for (patient,) in patients).serialize()).decode()
+            ids = BitMap64()
+    patients = {} if anew else _remembered(destination)
+    patients["living"] = b64encode(ids.serialize()).decode() if ids else ""
     state = destination.scratch / "state.json"
-    state.write_text(json.dumps({"singer_state": {"bookmarks": {"patients": {"living": living}}}}))
+    state.write_text(json.dumps({"singer_state": {"bookmarks": {"patients": patients}}}))
     return state
 
 
@@ -97,13 +116,18 @@ def _remembered(destination: Destination) -> dict[str, Any]:
     return remembered
 
 
-def _held(destination: Destination) -> tuple[datetime | None, bool]:
-    """Return when the last run began that the file holds whole, and whether it holds any patient."""
+def _newest(destination: Destination, column: str, table: str) -> datetime | None:
+    """Return the newest instant in a table of the log, None if there is none."""
     if not destination.path.exists():
-        return None, False
+        return None
     with destination.connect(read_only=True) as connection:
         try:
-            query = "select (select max(started_at) from raw.syncs), exists (from raw.patients)"
-            return connection.execute(query).fetchone() or (None, False)
+            row = connection.execute(f"select max({column}) from raw.{table}").fetchone()  # noqa: S608 (names of ours)
         except duckdb.CatalogException:
-            return None, False
+            return None
+    return row[0] if row else None
+
+
+def _naive(instant: str) -> datetime:
+    """Return an instant as the log has it: in UTC, without saying so."""
+    return datetime.fromisoformat(instant).replace(tzinfo=None)

@@ -61,8 +61,8 @@ def summarize(connection: duckdb.DuckDBPyConnection, seconds: float) -> str:
         seconds: How long the run took.
     """
     new, changed, deleted, repaired, rejected, requests = connection.execute(QUERY).fetchone() or (0,) * 6
-    missed_before = f" ({repaired} missed before)" if repaired else ""
+    repairs = f"{repaired} missed before, " if repaired else ""
     return (
-        f"{new} new{missed_before}, {changed} changed, {deleted} deleted, {rejected} rejected; "
+        f"{new} new, {changed} changed, {deleted} deleted, {repairs}{rejected} rejected; "
         f"{requests} requests, {seconds:.1f} seconds"
     )

@@ -17,7 +17,7 @@ from requests.adapters import HTTPAdapter
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
     from backoff.types import Details
 
@@ -32,6 +32,17 @@ MAX_RETRY_AFTER = 300
 """Seconds; a service that asks for a longer wait than this has failed the run."""
 
 RETRIED = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
+
+ABOUT_ONE_PATIENT = tuple(
+    status
+    for status in HTTPStatus
+    if status == HTTPStatus.OK
+    or (
+        (HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR)
+        and status not in {HTTPStatus.UNAUTHORIZED, *RETRIED}
+    )
+)
+"""Answers that tell something of the patient asked for, not of the service."""
 
 HINTS: dict[int, str] = {
     HTTPStatus.UNAUTHORIZED: "check auth_token (TAP_TOUBIB_AUTH_TOKEN)",
@@ -127,18 +138,21 @@ class ToubibClient:
         return self._with_retries(attempt)()
 
     def is_gone(self, patient_id: int) -> bool:
-        """Tell whether the service says that it has no patient of an id.
+        """Tell whether the service says that it has no patient of an id, by 404 and nothing else.
 
         Raises:
             FatalAPIError: The service refused the request.
             RetriableAPIError: The service gave no usable answer, however often it was asked.
         """
         path = f"{PATIENTS_PATH}/{patient_id}"
-        response = self._with_retries(self._send)(path, {}, accepted=(HTTPStatus.OK, HTTPStatus.NOT_FOUND))
-        return bool(response.status_code == HTTPStatus.NOT_FOUND)
+        response = self._with_retries(self._send)(path, {}, accepted=ABOUT_ONE_PATIENT)
+        if response.status_code in {HTTPStatus.OK, HTTPStatus.NOT_FOUND}:
+            return bool(response.status_code == HTTPStatus.NOT_FOUND)
+        self._logger.warning("GET %s answered %d: taken for a patient who is there", path, response.status_code)
+        return False
 
     def _send(
-        self, path: str, params: Mapping[str, str | int], accepted: tuple[HTTPStatus, ...] = (HTTPStatus.OK,)
+        self, path: str, params: Mapping[str, str | int], accepted: Sequence[HTTPStatus] = (HTTPStatus.OK,)
     ) -> requests.Response:
         try:
             response = self._session.get(self._api_url + path, params=params, timeout=self._timeout)

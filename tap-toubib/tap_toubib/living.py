@@ -6,6 +6,7 @@ from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING
 
 from pyroaring import BitMap64
+from singer_sdk.exceptions import ConfigurationError
 
 from tap_toubib.negotiation import PRIMARY_KEY
 from tap_toubib.records import Rejected
@@ -38,6 +39,11 @@ def from_text(text: str | None) -> BitMap64:
     """Return the set of ids that a text of the state stands for; none is the empty set.
 
     Raises:
-        ValueError: It stands for no set.
+        ConfigurationError: It stands for no set.
     """
-    return BitMap64.deserialize(b64decode(text)) if text else BitMap64()
+    try:
+        return BitMap64.deserialize(b64decode(text)) if text else BitMap64()
+    except (IndexError, ValueError) as error:
+        raise ConfigurationError(
+            "`living` in the state of the patients is no set of ids. `make full-refresh` makes it anew"
+        ) from error

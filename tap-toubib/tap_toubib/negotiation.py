@@ -55,12 +55,14 @@ class Capabilities:
         sortable: The fields that the API can sort by.
         nullable: The columns for which the document does not promise a value.
         page_size: The largest page.
+        has_single_patients: Whether it gives one patient by its id.
     """
 
     schema: JSONSchema
     sortable: frozenset[str]
     nullable: frozenset[str]
     page_size: int
+    has_single_patients: bool
 
 
 def negotiate(document: JSONSchema) -> Capabilities:
@@ -73,7 +75,8 @@ def negotiate(document: JSONSchema) -> Capabilities:
 
 def _read(document: JSONSchema) -> Capabilities:
     components = document.get("components", {})
-    operation = document.get("paths", {}).get(PATIENTS_PATH, {}).get("get", {})
+    paths = document.get("paths", {})
+    operation = paths.get(PATIENTS_PATH, {}).get("get", {})
     parameters = {
         parameter["name"]: list(_alternatives(_resolve(parameter.get("schema", {}), components)))
         for parameter in (_resolve(parameter, components) for parameter in operation.get("parameters", []))
@@ -95,6 +98,8 @@ def _read(document: JSONSchema) -> Capabilities:
         page_size=next(
             (int(s["maximum"]) for s in parameters.get("limit", []) if s.get("maximum", 0) > 1), DEFAULT_PAGE_SIZE
         ),
+        has_single_patients=not paths
+        or any("get" in paths[path] for path in paths if path.startswith(f"{PATIENTS_PATH}/{{")),
     )
 
 

@@ -66,6 +66,7 @@ class PatientsStream(Stream):
         super().__init__(tap, schema={**api.schema, "properties": api.schema["properties"] | tombstone})
         self._client = client
         self._columns = sorted(api.schema["properties"])
+        self._confirms = api.has_single_patients
         self._rejected = rejected
         self._plan = Plan.of(api)
         page_size = min(self.config.get("page_size", api.page_size), api.page_size)
@@ -118,11 +119,14 @@ class PatientsStream(Stream):
         """
         high_water = self.get_replication_key_signpost(context)
         since = self._since()
-        checkpoint = None if self.config["full_refresh"] else self.stream_state.get(CHECKPOINT)
+        is_resumable = self._plan.changes and self._is_by_id and not self.config["full_refresh"]
+        checkpoint = self.stream_state.get(CHECKPOINT) if is_resumable else None
         self._living = from_text(self.stream_state.get(LIVING))
         before = self._living.copy()
         # a state without them knows some of the patients only: no set can grow from changes
         self._keeps_living = self._is_comparable and (LIVING in self.stream_state or not since)
+        if not self._keeps_living:
+            self.stream_state.pop(LIVING, None)
         if since and not checkpoint:
             self.audit.kind = "changes"
             yield from self._changes(since, self._opening_pages)
@@ -136,7 +140,7 @@ class PatientsStream(Stream):
                 since = begun_at - self._lookback if checkpoint else begun_at + timedelta(microseconds=1)
                 yield from self._changes(since, {})
         if self._keeps_living:
-            yield from self._compared(before)
+            yield from self._compared(before, opened_at=to_utc(high_water) if high_water else None)
         self.stream_state.pop(CHECKPOINT, None)
         if high_water and self.replication_key:
             self.stream_state["replication_key"] = self.replication_key
@@ -162,8 +166,9 @@ class PatientsStream(Stream):
 
     @property
     def _is_comparable(self) -> bool:
-        """Whether all patients are delivered, under ids of which a set can be kept."""
-        return self.schema["properties"][PRIMARY_KEY]["type"] == ["integer"] and not self.config.get("start_date")
+        """Whether all patients are delivered, under ids of which a set can be kept, and can be asked for one by one."""
+        is_integer = self.schema["properties"][PRIMARY_KEY]["type"] == ["integer"]
+        return is_integer and self._confirms and not self.config.get("start_date")
 
     @property
     def _is_by_id(self) -> bool:
@@ -201,27 +206,31 @@ class PatientsStream(Stream):
                 for page, _ in self._scanner.read_pages(self._plan.load):
                     yield from (record for record in self._take(page) if is_change(record, order, floor))
 
-    def _compared(self, before: BitMap64) -> Iterator[Record]:
+    def _compared(self, before: BitMap64, opened_at: str | None) -> Iterator[Record]:
         """Yield tombstones of those who are gone, and who was missed so far, as far as the run can tell.
 
         Args:
             before: The ids that were delivered before the run.
+            opened_at: The newest change that the source showed as the run began.
         """
         if self.audit.kind == "full" or (self.audit.kind == "first_load" and not self._is_by_id):
             yield from self._tombstones(before - self._seen)
         elif self._is_by_id:
-            yield from self._compared_by_rank()
+            yield from self._compared_by_rank(opened_at)
         elif not self.audit.total_items_after:
             self._forbid(len(self._living))
 
-    def _compared_by_rank(self) -> Iterator[Record]:
+    def _compared_by_rank(self, opened_at: str | None) -> Iterator[Record]:
         """Yield who was missed so far, and tombstones of those who are gone."""
         self._forbid(len(self._living) - self.audit.total_items_after)
         comparison = RankComparison(self._scanner, self._plan.load, self._living)
         for page in comparison.pages(self.audit.total_items_after):
+            self._forbid(len(comparison.gone))
             missed = [row for row in page.rows if any(each not in self._living for each in ids_of([row]))]
             for record in self._take(replace(page, rows=missed)):
-                self.audit.repaired += 1
+                # who came or changed since the run began was not missed
+                if not opened_at or (record.get(CREATED_AT) or "") <= opened_at:
+                    self.audit.repaired += 1
                 yield record
         yield from self._tombstones(comparison.gone)
 

@@ -11,18 +11,28 @@ page is read at random, another one in each run.
 from __future__ import annotations
 
 from random import randrange
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pyroaring import BitMap64
+from singer_sdk.exceptions import FatalAPIError
 
 from tap_toubib.living import LARGEST_ID, ids_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from tap_toubib.plan import Order
     from tap_toubib.records import Page
     from tap_toubib.scan import Scanner
+
+
+class Interval(NamedTuple):
+    """What lies between two patients, by their ids and their ranks."""
+
+    low: int
+    low_rank: int
+    high: int
+    high_rank: int
 
 
 class RankComparison:
@@ -53,36 +63,49 @@ class RankComparison:
             total_items: How many patients the source held when it last said so.
 
         Raises:
-            FatalAPIError: The service refused a request.
+            FatalAPIError: The service refused a request, or does not keep the order.
             RetriableAPIError: The service gave no usable answer, however often it was asked.
         """
         # from the end: who was created since the last page was read is there
         page = self._scanner.read_last(self._order, total_items)
         yield page
-        ids = ids_of(page.rows)
-        begin = ids[0] if ids and page.offset else 0
+        ids = self._ids(page)
+        begin = 0 if page.offset == 0 else min(ids, default=LARGEST_ID + 1)
         self._settle(ids, begin, LARGEST_ID + 1)
-        intervals = [(-1, -1, begin, page.offset)]
-        # and anywhere, whether the numbers agree or not
-        offset = randrange(page.offset) if page.offset else None  # noqa: S311  # no secret
+        intervals = [Interval(-1, -1, begin, page.offset)]
+        if page.offset:
+            # and anywhere, whether the numbers agree or not
+            intervals = yield from self._split(intervals[0], randrange(page.offset))  # noqa: S311  # no secret
         while intervals:
-            low, low_rank, high, high_rank = intervals.pop()
-            between = high_rank - low_rank - 1
-            if between == self._expected.range_cardinality(low + 1, high) and offset is None:
+            interval = intervals.pop()
+            between = interval.high_rank - interval.low_rank - 1
+            if between == self._expected.range_cardinality(interval.low + 1, interval.high):
                 continue
-            if between <= 0:
-                self._settle([], low + 1, high)
-                continue
-            if offset is None:
-                offset = low_rank + 1 + max((between - self._scanner.page_size) // 2, 0)
-            page = self._scanner.read_page(self._order, offset)
-            yield page
-            ids = [each for each in ids_of(page.rows) if low < each < high]
-            if ids:
-                self._settle(ids, ids[0], ids[-1] + 1)
-                rank = page.offset + ids_of(page.rows).index(ids[0])
-                intervals += [(low, low_rank, ids[0], rank), (ids[-1], rank + len(ids) - 1, high, high_rank)]
-            offset = None
+            if between > 0:
+                middle = interval.low_rank + 1 + max((between - self._scanner.page_size) // 2, 0)
+                intervals += yield from self._split(interval, middle)
+            else:
+                self._settle([], interval.low + 1, interval.high)
+
+    def _split(self, interval: Interval, offset: int) -> Generator[Page, None, list[Interval]]:
+        """Yield the page at an offset; return what it leaves of an interval: nothing if it has moved out of there."""
+        page = self._scanner.read_page(self._order, offset)
+        yield page
+        ids = [each for each in self._ids(page) if interval.low < each < interval.high]
+        if not ids:
+            return []
+        self._settle(ids, ids[0], ids[-1] + 1)
+        ranks = {id_: page.offset + place for place, row in enumerate(page.rows) for id_ in ids_of([row])}
+        return [
+            Interval(interval.low, interval.low_rank, ids[0], ranks[ids[0]]),
+            Interval(ids[-1], ranks[ids[-1]], interval.high, interval.high_rank),
+        ]
+
+    def _ids(self, page: Page) -> list[int]:
+        ids = ids_of(page.rows)
+        if ids != sorted(set(ids)):
+            raise FatalAPIError(f"The API does not keep the order it was asked for ({self._order.field})")
+        return ids
 
     def _settle(self, shown: list[int], begin: int, end: int) -> None:
         """Take note of all ids that the source showed from one id to before another."""

@@ -66,15 +66,20 @@ class Scanner:
             total_items: How many patients it held when it last said so.
 
         Raises:
-            FatalAPIError: The service refused a request.
+            FatalAPIError: The service refused a request, or does not tell where the collection ends.
             RetriableAPIError: The service gave no usable answer, however often it was asked.
         """
-        offset = total_items - self.page_size + 1
-        while True:
-            page = self.read_page(order, max(offset, 0))
-            if self._is_last(page) and (page.rows or offset <= 0):
+        offset = max(total_items - self.page_size + 1, 0)
+        for _ in range(MAX_SETBACKS):
+            page = self.read_page(order, offset)
+            if not page.rows and offset:
+                offset = max(min(page.total_items, offset) - self.page_size + 1, 0)
+            elif self._is_last(page) or len(page.rows) == 1 or not page.rows:
                 return page
-            offset = page.total_items - max(len(page.rows) - 1, 1)
+            else:
+                # the total was of another moment, or pages are smaller than asked for
+                offset += len(page.rows) - 1
+        raise FatalAPIError("No page of the API ends the collection: it heeds no `offset`, or `total_items` is wrong")
 
     def read_newest(self, order: Order) -> Page:
         """Return the page with which the instants of a newest-first order begin: the first one, as a rule.

@@ -71,7 +71,7 @@ class TapToubib(Tap):
         ),
         th.Property(
             "lookback_seconds",
-            th.IntegerType(minimum=0),
+            th.IntegerType(minimum=0, maximum=366 * 86_400),
             default=60,
             title="Lookback",
             description=(

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
+LATER = "2024-02-01T00:00:00Z"
+ANY_TIME = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}
+TEXT = {"type": "string"}
+
 INSTANT = {"type": "string", "format": "date-time"}
 
 
@@ -58,7 +62,8 @@ def openapi(*sortable: str, nullable: tuple[str, ...] = (), limit: Row | None = 
                     ],
                     "responses": {"200": {"content": {"application/json": {"schema": ref("Page_Patient_")}}}},
                 }
-            }
+            },
+            "/v1/patients/{patient_id}": {"get": {}},
         },
         "components": {
             "schemas": {
@@ -68,6 +73,17 @@ def openapi(*sortable: str, nullable: tuple[str, ...] = (), limit: Row | None = 
             }
         },
     }
+
+
+def day(number: int) -> str:
+    """Return the instant at which the patient of an id was last updated."""
+    return f"2024-01-{number:02}T00:00:00.000000Z"
+
+
+def fill(api: Api, last: int) -> None:
+    """Add patients up to an id."""
+    for key in range(1, last + 1):
+        api.add(key)
 
 
 @dataclass

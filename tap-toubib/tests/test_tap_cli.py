@@ -105,11 +105,12 @@ def test_run_from_files_goes_on_from_the_state(tap: Tap, api: Api) -> None:
         ({}, (), "api_url"),
         ({"api_url": "http://toubib:8000", "page_size": 1}, (), "page_size"),
         ({"api_url": "http://toubib:8000", "start_date": "soon"}, (), "start_date"),
+        ({"api_url": "http://toubib:8000", "lookback_seconds": 10**9}, (), "lookback_seconds"),
         ({"api_url": "toubib:8000"}, (), "api_url"),
         ({"api_url": "toubib:8000"}, ("--discover",), "api_url"),
         ({"api_url": "toubib:8000"}, ("--test",), "api_url"),
     ],
-    ids=["missing", "page of one", "no date", "no URL", "discover", "test"],
+    ids=["missing", "page of one", "no date", "ages", "no URL", "discover", "test"],
 )
 def test_configuration_that_makes_no_sense_is_explained_without_a_traceback(
     tap: Tap, config: dict[str, Any], args: tuple[str, ...], setting: str

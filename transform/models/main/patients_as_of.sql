@@ -1,6 +1,6 @@
 {{ config(
   materialized='table_function',
-  parameters=['at'],
+  parameters=['"at"'],
   persist_docs={},
   post_hook='{{ comment_on_table_function() }}'
 ) }}
@@ -12,4 +12,6 @@ select
   updated_at,
   observed_at
 from {{ ref('patients_history') }}
-where valid_from <= cast(at as timestamp) and (valid_to > cast(at as timestamp) or is_current)
+-- a keyword since DuckDB 1.3
+-- noqa: disable=RF06
+where valid_from <= cast("at" as timestamp) and (valid_to > cast("at" as timestamp) or is_current)

@@ -1,0 +1,128 @@
+"""Reading everything: at first, and on every run of an API that cannot tell changes."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from singer_sdk.exceptions import FatalAPIError
+
+from .conftest import LATER, TEXT, day, fill
+
+if TYPE_CHECKING:
+    from .conftest import Api, Runner
+
+
+@pytest.mark.parametrize("page_size", [2, 3, 6, 7, 100])
+@pytest.mark.parametrize(
+    "sortable", [("id", "updated_at"), ("created_at", "updated_at"), ("updated_at",), ("id",), ("last_name",), ()]
+)
+def test_first_load_holds_every_patient_exactly_once(
+    api: Api, run: Runner, sortable: tuple[str, ...], page_size: int
+) -> None:
+    api.offer(*sortable)
+    fill(api, 7)
+    output = run(page_size=page_size)
+    assert sorted(output.ids) == [1, 2, 3, 4, 5, 6, 7]
+    assert output.bookmark == (day(7) if "updated_at" in sortable else None)
+
+
+def test_page_is_the_largest_that_the_api_documents(api: Api, run: Runner) -> None:
+    run()
+    assert {query["limit"] for query in api.pages} == {"100"}
+
+
+def test_service_that_gives_less_than_asked_for_is_read_to_its_end(api: Api, run: Runner) -> None:
+    api.largest_page = 2
+    fill(api, 7)
+    assert run(page_size=5).ids == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_row_pushed_off_a_full_last_page_after_the_total_was_counted_is_read(api: Api, run: Runner) -> None:
+    api.offer("email", email=TEXT)
+    for key, letter in enumerate("abcde", start=1):
+        api.add(key, email=f"{letter}@example.org")
+    page = json.dumps({"data": api.rows[:4], "meta": {"total_items": 4}}).encode()
+    api.before[1] = lambda: api.fail(200, times=1, body=page)
+    assert run(page_size=4).ids == [1, 2, 3, 4, 5]
+
+
+def test_service_that_gives_the_same_page_at_every_offset_fails_the_run(api: Api, run: Runner) -> None:
+    fill(api, 5)
+    page = json.dumps({"data": api.rows, "meta": {"total_items": 12}}).encode()
+    api.before_each = lambda: api.fail(200, times=1, body=page)
+    api.before[100] = api.fail
+    with pytest.raises(FatalAPIError, match="pages do not join"):
+        run(page_size=5)
+
+
+@pytest.mark.parametrize("sortable", [("id", "updated_at"), ("created_at", "updated_at"), ("updated_at",)])
+@pytest.mark.parametrize("key", [1, 4, 5, 7])
+def test_patient_updated_during_a_first_load_arrives_with_its_change_and_hides_no_other(
+    api: Api, run: Runner, sortable: tuple[str, ...], key: int
+) -> None:
+    api.offer(*sortable)
+    fill(api, 7)
+    api.before[4] = lambda: api.rows[key - 1].update(updated_at=LATER)
+    output = run(page_size=2)
+    assert set(output.ids) == {1, 2, 3, 4, 5, 6, 7}
+    assert LATER[:19] in {record["updated_at"][:19] for record in output.records() if record["id"] == key}
+    assert output.bookmark == day(7)
+
+
+def test_patient_changed_between_the_two_pages_that_show_it_arrives_as_it_is_now(api: Api, run: Runner) -> None:
+    api.offer("id", visits={"type": "integer"})
+    fill(api, 5)
+    api.before[2] = lambda: api.rows[2].update(visits=7)
+    output = run(page_size=3, max_parallel_requests=1)
+    assert [(record["id"], record.get("visits")) for record in output.records()][2:4] == [(3, None), (3, 7)]
+
+
+def test_patient_created_during_a_first_load_arrives(api: Api, run: Runner) -> None:
+    fill(api, 7)
+    api.before[5] = lambda: api.add(8)
+    assert set(run(page_size=2).ids) == {1, 2, 3, 4, 5, 6, 7, 8}
+
+
+def test_first_load_of_an_empty_collection_leaves_no_bookmark(api: Api, run: Runner) -> None:
+    output = run()
+    assert output.ids == []
+    assert output.bookmark is None
+    assert "patients" in output.schemas
+    api.add(1)
+    assert run().ids == [1]
+
+
+@pytest.mark.parametrize("start_date", ["2024-01-05", "2024-01-05T00:00:00Z", "2024-01-05T02:00:00+02:00"])
+@pytest.mark.parametrize("bookmark", [None, day(2)], ids=["first load", "earlier bookmark"])
+def test_start_date_leaves_out_what_was_last_updated_before_it(
+    api: Api, run: Runner, start_date: str, bookmark: str | None
+) -> None:
+    fill(api, 7)
+    api.add(8, updated_at="2024-01-04T23:59:59Z")
+    output = run(start_date=start_date, bookmark=bookmark, page_size=2)
+    assert sorted(output.ids) == [5, 6, 7]
+    assert output.bookmark == day(7)
+
+
+def test_bookmark_matters_more_than_an_earlier_start_date(api: Api, run: Runner) -> None:
+    fill(api, 7)
+    assert run(bookmark=day(6), start_date="2024-01-02").ids == [7, 6]
+
+
+@pytest.mark.parametrize(
+    ("sortable", "nullable"), [(("id",), ()), (("last_name",), ()), (("id", "updated_at"), ("updated_at",))]
+)
+def test_api_that_cannot_tell_changes_is_read_as_a_whole_every_time(
+    api: Api, run: Runner, sortable: tuple[str, ...], nullable: tuple[str, ...]
+) -> None:
+    api.offer(*sortable, nullable=nullable)
+    fill(api, 5)
+    for bookmark in (None, day(4)):
+        output = run(bookmark=bookmark, page_size=2)
+        assert output.ids == [1, 2, 3, 4, 5]
+        assert output.sync["kind"] == "full"
+        assert output.bookmark == bookmark
+        [schema] = [each for each in output.messages if each["type"] == "SCHEMA" and each["stream"] == "patients"]
+        assert "bookmark_properties" not in schema

@@ -1,0 +1,177 @@
+"""What a run writes beside the patients, by which catalog, and when it fails."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
+
+from tap_toubib.tap import TapToubib
+
+from .conftest import TEXT, day, fill
+
+if TYPE_CHECKING:
+    from .conftest import Api, Runner
+
+COLUMNS = "created_at,id,updated_at"
+
+
+def catalog(api: Api, *deselected: str, without: str | None = None) -> dict[str, Any]:
+    """Return the discovered catalog with streams or columns (`stream.column`) deselected, or without a column."""
+    found: dict[str, Any] = TapToubib(config={"api_url": api.url}).catalog_dict
+    for stream in found["streams"]:
+        for each in stream["metadata"]:
+            path = ".".join([stream["stream"], *each["breadcrumb"][1:]])
+            each["metadata"]["selected"] = path not in deselected
+        stream["schema"]["properties"].pop(without, None)
+        stream["metadata"] = [each for each in stream["metadata"] if each["breadcrumb"][1:] != [without]]
+    return found
+
+
+def test_record_that_cannot_be_loaded_is_written_before_the_state_that_passes_it(api: Api, run: Runner) -> None:
+    fill(api, 5)
+    api.rows[2]["updated_at"] = "2024-01-03"
+    api.rows[3]["id"] = 4.5
+    output = run(page_size=2)
+    assert output.ids == [1, 2, 5]
+    rejected = output.records("rejected_records")
+    assert {record["id"]: record["field"] for record in rejected} == {"3": "updated_at", "4.5": "id"}
+    assert json.loads(rejected[0]["record"]) in api.rows
+    kinds = [(each["type"], each.get("stream")) for each in output.messages]
+    last_rejected = len(kinds) - 1 - kinds[::-1].index(("RECORD", "rejected_records"))
+    assert kinds.index(("SCHEMA", "rejected_records")) < kinds.index(("RECORD", "rejected_records"))
+    assert last_rejected < kinds.index(("STATE", None))
+
+
+def test_very_long_record_is_written_in_parts(api: Api, run: Runner) -> None:
+    api.offer("id", "updated_at", email=TEXT)
+    api.add(1, email="é" * 90_000)
+    api.add(2, email="x" * 480_000)
+    output = run(page_size=2, bookmark=day(2), lookback_seconds=86_400)
+    assert output.ids == [2]
+    parts = output.records("rejected_records")
+    assert [part["part"] for part in parts] == [1, 2]
+    assert max(len(part["record"]) for part in parts) == 400_000
+    assert json.loads("".join(part["record"] for part in parts)) == api.rows[0]
+
+
+def test_sync_tells_what_a_first_load_did(api: Api, run: Runner) -> None:
+    fill(api, 7)
+    api.rows[1]["created_at"] = "soon"
+    api.before[4] = lambda: api.add(8)
+    begin = datetime.now(UTC)
+    sync = run(page_size=3, max_parallel_requests=1).sync
+    started, ended = (datetime.fromisoformat(sync.pop(name)) for name in ("started_at", "ended_at"))
+    assert begin <= started <= ended <= datetime.now(UTC)
+    assert sync == {
+        "kind": "first_load",
+        "columns": COLUMNS,
+        "total_items_before": 7,
+        "total_items_after": 8,
+        "records": 8,
+        "rejected": 1,
+        "deleted": 0,
+        "repaired": 0,
+        "requests": 8,
+        "bookmark_before": None,
+        "bookmark_after": day(7),
+    }
+
+
+def test_sync_tells_what_a_periodic_run_did_and_counts_failed_requests(api: Api, run: Runner) -> None:
+    fill(api, 7)
+    api.before[1] = lambda: api.fail(503, times=2)
+    sync = run(bookmark=day(5), page_size=10).sync
+    del sync["started_at"], sync["ended_at"]
+    assert sync == {
+        "kind": "changes",
+        "columns": COLUMNS,
+        "total_items_before": 7,
+        "total_items_after": 7,
+        "records": 3,
+        "rejected": 0,
+        "deleted": 0,
+        "repaired": 0,
+        "requests": 3,
+        "bookmark_before": day(5),
+        "bookmark_after": day(7),
+    }
+
+
+def test_every_record_of_an_instant_fits_its_schema(api: Api, run: Runner) -> None:
+    api.add(1)
+    output = run()
+    for stream, names in {"patients": ("created_at", "updated_at"), "syncs": ("started_at", "ended_at")}.items():
+        [record] = output.records(stream)
+        for name in names:
+            assert output.schemas[stream]["properties"][name]["format"] == "date-time"
+            assert len(record[name]) == len("2024-01-01T00:00:00.000000Z")
+            assert record[name].endswith("Z")
+
+
+def test_column_that_is_deselected_is_not_written(api: Api, run: Runner) -> None:
+    api.offer("id", "updated_at", email=TEXT)
+    api.add(1, email="a@example.org")
+    output = run(catalog=catalog(api, "patients.email", "patients.created_at"))
+    assert output.records() == [{"id": 1, "updated_at": day(1)}]
+    assert output.schemas["patients"]["properties"].keys() == {"id", "updated_at", "_sdc_deleted_at"}
+
+
+def test_column_that_an_older_catalog_does_not_know_is_in_no_record_without_being_in_the_schema(
+    api: Api, run: Runner
+) -> None:
+    api.offer("id", "updated_at", email=TEXT)
+    api.add(1, email="a@example.org")
+    output = run(catalog=catalog(api, without="email"))
+    assert output.records()[0].keys() | {"_sdc_deleted_at"} == output.schemas["patients"]["properties"].keys()
+
+
+def test_deletions_are_not_written_when_their_column_is_deselected(api: Api, run: Runner) -> None:
+    fill(api, 5)
+    state = run().state
+    del api.rows[2]
+    output = run(state=state, catalog=catalog(api, "patients._sdc_deleted_at"))
+    assert output.ids == [5]
+
+
+@pytest.mark.parametrize("stream", ["rejected_records", "syncs"])
+def test_stream_that_is_deselected_is_not_written(api: Api, run: Runner, stream: str) -> None:
+    api.add(1)
+    api.add(2, updated_at="soon")
+    output = run(catalog=catalog(api, stream))
+    assert output.ids == [1]
+    assert stream not in {each.get("stream") for each in output.messages}
+
+
+def test_nothing_is_written_when_patients_are_deselected(api: Api, run: Runner) -> None:
+    api.add(1)
+    output = run(catalog=catalog(api, "patients"))
+    assert "patients" not in output.schemas
+    assert not [each for each in output.messages if each["type"] == "RECORD"]
+
+
+@pytest.mark.parametrize("bookmark", [None, day(2)], ids=["first load", "periodic run"])
+@pytest.mark.parametrize("failing", [2, 3])
+def test_run_that_fails_midway_leaves_the_bookmark_where_it_was(
+    api: Api, run: Runner, failing: int, bookmark: str | None
+) -> None:
+    fill(api, 12)
+    api.before[failing] = api.fail
+    with pytest.raises(RetriableAPIError):
+        run(bookmark=bookmark, page_size=3, max_parallel_requests=1)
+    states = [each["value"]["bookmarks"]["patients"] for each in run.output.messages if each["type"] == "STATE"]
+    given = {"replication_key": "updated_at", "replication_key_value": bookmark} if bookmark else {}
+    assert all(state == given for state in states)
+    assert not run.output.records("syncs")
+    output = run(bookmark=bookmark, page_size=3)
+    assert set(output.ids) == set(range(2 if bookmark else 1, 13))
+
+
+def test_api_that_cannot_be_read_leaves_the_destination_untouched(api: Api, run: Runner) -> None:
+    api.before[1] = lambda: api.fail(403, times=1)
+    with pytest.raises(FatalAPIError):
+        run()
+    assert run.output.messages == []
