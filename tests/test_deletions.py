@@ -78,6 +78,9 @@ def test_an_emptied_source_closes_nobody(destination: Destination, api: Api) -> 
     assert line.startswith("Error: 400 of 400 patients are not in the source any more")
     assert "TAP_TOUBIB_MAX_DELETED_PERCENT=100" in line
     assert destination.rows("main.patients_history") == before
+    outcome = destination.run("run", f"--api-url={api.url}", TAP_TOUBIB_MAX_DELETED_PERCENT="100")
+    assert "0 new, 0 changed, 400 deleted" in outcome.stdout
+    assert living(destination) == set()
 
 
 @pytest.mark.parametrize("lost", ["", ".meltano.db"], ids=["data", "state"])

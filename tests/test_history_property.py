@@ -104,8 +104,9 @@ def append(destination: Destination, rows: list[Row], runs: list[int]) -> None:
               id, first_name, last_name, insurance, updated_at, _sdc_deleted_at, _sdc_extracted_at, _sdc_batched_at
             )
             select patient, observation.names[1], observation.names[2], observation.insurance,
-              make_timestamp(observation.updated), make_timestamp(observation.deleted),
-              make_timestamp(observation.observed), make_timestamp(({RUNS} + build) * {DAY})
+              make_timestamp(cast(observation.updated as bigint)), make_timestamp(cast(observation.deleted as bigint)),
+              make_timestamp(cast(observation.observed as bigint)),
+              make_timestamp(cast(({RUNS} + build) * {DAY} as bigint))
             from read_json('{file}')
         """)
         for run in runs:

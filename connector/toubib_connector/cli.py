@@ -93,6 +93,9 @@ def run(destination: Destination, api_url: str, auth_token: str | None, *, full_
     """Extract, load, transform, test, and say what changed."""
     started = time.monotonic()
     check_health(api_url, auth_token)
+    os.environ["API_BASEURL"] = api_url
+    if auth_token:
+        os.environ["TAP_TOUBIB_AUTH_TOKEN"] = auth_token
     with destination.lock():
         is_alien = not is_of_data(destination)
         if is_alien:

@@ -18,7 +18,8 @@ DAYS = 90
 PATIENTS = """
 with appearances as (
   select
-    case when version_number = 1 then least(coalesce(created_at, valid_from), valid_from) else valid_from end as at,
+    case when version_number = 1 then least(coalesce(created_at, valid_from), valid_from) else valid_from end
+      as instant,
     1 as step
   from main.patients_history
   where version_number = 1 or (patient_id, version_number - 1) in (
@@ -32,7 +33,7 @@ steps as (
   select valid_to, -1 from main.patients_history where ended_by = 'deletion'
 )
 
-select strftime(at, '%Y-%m-%d') as day, sum(sum(step)) over (order by day) as patients
+select strftime(instant, '%Y-%m-%d') as day, sum(sum(step)) over (order by day) as patients
 from steps
 group by day
 order by day
@@ -48,14 +49,14 @@ order by all
 
 COMINGS_AND_GOINGS = """
 with days as (
-  select created_at as at, 'new' as what from main.patients_history where version_number = 1
+  select created_at as instant, 'new' as what from main.patients_history where version_number = 1
   union all
   select valid_to, 'deleted' from main.patients_history where ended_by = 'deletion'
 )
 
-select strftime(at, '%Y-%m-%d') as day, what, count(*) as patients
+select strftime(instant, '%Y-%m-%d') as day, what, count(*) as patients
 from days
-where at > now() at time zone 'UTC' - to_days($days)
+where instant > now() at time zone 'UTC' - to_days($days)
 group by all
 order by all
 """

@@ -111,6 +111,7 @@ class Api:
         before: What happens right before the nth page (from 1) is read.
         before_each: What happens right before any page is read.
         before_one: What happens right before a single patient is read.
+        one_status: What every request for a single patient is answered with, if anything else than usual.
         shuffled: Whether rows of equal values come in another order in every answer.
         nulls_first: Where the newest-first order puts rows without an instant.
         largest_page: What it gives at most, whatever it documents.
@@ -124,6 +125,7 @@ class Api:
     before: dict[int, Callable[[], object]] = field(default_factory=dict)
     before_each: Callable[[], object] = field(default=lambda: None)
     before_one: Callable[[], object] = field(default=lambda: None)
+    one_status: int | None = None
     nulls_first: bool = False
     shuffled: bool = False
     largest_page: int = 100
@@ -170,14 +172,16 @@ class Api:
                 return Answer(body=self.document)
             if request.path.startswith("/v1/patients/"):
                 return self._one(int(request.path.rpartition("/")[2]))
-            return Answer(body=json.dumps(self._page(request.query)).encode())
+            return Answer(body=json.dumps(self.page(request.query)).encode())
 
     def _one(self, key: int) -> Answer:
         self.before_one()
+        if self.one_status:
+            return Answer(self.one_status)
         found = [row for row in self.rows if row["id"] == key]
         return Answer(body={"data": found[0]}) if found else Answer(404)
 
-    def _page(self, query: dict[str, str]) -> Row:
+    def page(self, query: dict[str, str]) -> Row:
         rows = sample(self.rows, len(self.rows)) if self.shuffled else list(self.rows)
         if key := query.get("sort_field"):
             rows.sort(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from pyroaring import BitMap64
-from singer_sdk.exceptions import FatalAPIError
+from singer_sdk.exceptions import ConfigurationError, FatalAPIError
 
 from tap_toubib.living import to_text
 from tap_toubib.patients import PatientsStream
@@ -153,15 +153,114 @@ def test_the_only_patient_of_an_emptied_source_is_not_taken_for_gone(
         run(state=state)
 
 
-@pytest.mark.parametrize("config", [{"start_date": "2019-01-01"}, {"start_date": "2023-01-01", "full_refresh": True}])
+@pytest.mark.parametrize("config", [{}, {"full_refresh": True}], ids=str)
 def test_with_a_start_date_nobody_is_compared(
     api: Api, run: Runner, loaded: Callable[..., Row], config: dict[str, Any]
 ) -> None:
-    state = loaded(300, start_date=config["start_date"])
+    state = loaded(300)
     remove(api, 100)
-    output = run(state=state, **config)
+    output = run(state=state, start_date="2023-01-01", **config)
     assert not deleted(output)
     assert output.sync["repaired"] == 0
+    # it did not see all of them, so the ids are none to compare with any more
+    assert output.state
+    assert "living" not in output.state["bookmarks"]["patients"]
+
+
+@pytest.mark.parametrize("config", [{}, {"full_refresh": True}], ids=str)
+def test_a_patient_who_cannot_be_loaded_is_neither_gone_nor_missed(
+    api: Api, run: Runner, loaded: Callable[..., Row], config: dict[str, Any]
+) -> None:
+    api.rows.append({"id": 150, "created_at": "soon", "updated_at": OLD})
+    api.rows.append({"id": 2**64, "created_at": OLD, "updated_at": OLD})
+    state = loaded(140, page_size=2)
+    output = run(state=state, page_size=2, **config)
+    assert not deleted(output)
+    assert output.sync["repaired"] == 0
+    assert api.confirmed == []
+
+
+def test_who_is_created_during_the_run_was_not_missed(api: Api, run: Runner, loaded: Callable[..., Row]) -> None:
+    state = loaded(300)
+    api.before[2] = lambda: api.add(301, created_at="2024-03-01T00:00:00Z", updated_at="2024-03-01T00:00:00Z")
+    output = run(state=state)
+    assert 301 in output.ids
+    assert output.sync["repaired"] == 0
+
+
+@pytest.mark.parametrize("by", [-150, -1, 1, 10, 150])
+def test_a_wrong_total_costs_a_few_requests_and_nothing_else(
+    api: Api, run: Runner, loaded: Callable[..., Row], monkeypatch: pytest.MonkeyPatch, by: int
+) -> None:
+    state = loaded(300)
+    remove(api, 7, 299)
+    page = api.page
+
+    def miscounted(query: Row) -> Row:
+        answer = page(query)
+        answer["meta"]["total_items"] += by
+        return answer
+
+    monkeypatch.setattr(api, "page", miscounted)
+    output = run(state=state, max_deleted_percent=100)
+    assert sorted(deleted(output)) == [7, 299]
+    assert len(api.pages) < 20
+
+
+def test_pages_smaller_than_asked_for_hide_nobody(api: Api, run: Runner, loaded: Callable[..., Row]) -> None:
+    state = loaded(300)
+    api.largest_page = 30
+    remove(api, 7, 299)
+    assert sorted(deleted(run(state=state))) == [7, 299]
+
+
+def test_a_service_that_heeds_no_offset_fails_the_run(
+    api: Api, run: Runner, loaded: Callable[..., Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = loaded(300)
+    page = api.page
+    monkeypatch.setattr(api, "page", lambda query: page({**query, "offset": "0"}))
+    with pytest.raises(FatalAPIError, match="heeds no `offset`"):
+        run(state=state)
+    assert not deleted(run.output)
+
+
+def test_a_service_that_does_not_sort_by_id_fails_the_run(api: Api, run: Runner, loaded: Callable[..., Row]) -> None:
+    state = loaded(300)
+    api.shuffled = True
+    api.document["components"]["schemas"]["SortField"]["enum"] = ["id", "updated_at"]
+    for row in api.rows:
+        row["id"] = str(row["id"])
+    with pytest.raises(FatalAPIError, match=r"does not keep the order it was asked for \(id\)"):
+        run(state=state)
+
+
+def test_a_service_that_does_not_document_single_patients_confirms_nothing(
+    api: Api, run: Runner, loaded: Callable[..., Row]
+) -> None:
+    state = loaded(300)
+    del api.document["paths"]["/v1/patients/{patient_id}"]
+    remove(api, 7)
+    api.one_status = 404
+    assert not deleted(run(state=state))
+
+
+@pytest.mark.parametrize("status", [400, 403, 410, 422])
+def test_any_answer_but_404_is_no_deletion(
+    api: Api, run: Runner, loaded: Callable[..., Row], status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = loaded(300)
+    remove(api, 7)
+    api.one_status = status
+    assert not deleted(run(state=state))
+    assert f"GET /v1/patients/7 answered {status}" in caplog.text
+
+
+def test_a_damaged_set_of_ids_is_told_of(run: Runner, loaded: Callable[..., Row]) -> None:
+    state = loaded(3)
+    state["bookmarks"]["patients"]["living"] = "AAAA"
+    with pytest.raises(ConfigurationError, match="`living` in the state"):
+        run(state=state)
 
 
 def test_ids_too_scattered_for_a_state_are_told_of_and_not_compared(
@@ -190,8 +289,8 @@ def test_ids_that_are_no_integers_are_not_compared(api: Api, run: Runner) -> Non
     for key in ("a", "7", "x"):
         api.rows.append({"id": key, "created_at": OLD, "updated_at": OLD})
     state = run().state
-    api.rows.pop()
-    assert not deleted(run(state=state))
+    del api.rows[1]
+    assert not deleted(run(state=state, max_deleted_percent=100))
 
 
 class LargeApi(Api):
@@ -203,7 +302,7 @@ class LargeApi(Api):
 
     ids: list[int]
 
-    def _page(self, query: Row) -> Row:
+    def page(self, query: Row) -> Row:
         begin = int(query["offset"])
         end = begin + int(query["limit"])
         ids = self.ids[begin:end] if query["sort_field"] == "id" else self.ids[::-1][begin:end]

@@ -52,6 +52,15 @@ def test_the_next_run_goes_on_from_there(run: Runner, api: Api, state: dict[str,
     }
 
 
+def test_a_place_in_a_load_counts_no_more_where_changes_can_be_told_no_more(
+    run: Runner, api: Api, state: dict[str, Any]
+) -> None:
+    api.offer("id")
+    output = run(state=state, page_size=6)
+    assert set(output.ids) == {*range(1, 31)}
+    assert not output.sync["deleted"]
+
+
 def test_a_full_refresh_begins_at_the_beginning(run: Runner, state: dict[str, Any]) -> None:
     assert set(run(state=state, full_refresh=True).ids) == {*range(1, 31)}
 

@@ -88,3 +88,10 @@
 {% macro comment_on_table_function() %}
   comment on macro table main.{{ this.identifier }} is {{ duckdb_escape_comment(model.description) }}
 {% endmacro %}
+
+{# dbt's own way adds a column, fills it and renames it; DuckDB cannot commit that together with other rows. #}
+{% macro duckdb__alter_column_type(relation, column_name, new_column_type) %}
+  {% call statement('alter_column_type') %}
+    alter table {{ relation }} alter column {{ adapter.quote(column_name) }} type {{ new_column_type }}
+  {% endcall %}
+{% endmacro %}
