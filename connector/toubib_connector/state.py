@@ -24,6 +24,10 @@ group by id
 having arg_max(_sdc_deleted_at is null, _sdc_extracted_at)
 """
 
+NEWEST_PATIENT = "select max(_sdc_extracted_at) from raw.patients"
+NEWEST_SYNC = "select max(started_at) from raw.syncs"
+END_OF_SYNC = "select max(ended_at) from raw.syncs where started_at = ?"
+
 STATE_ID = "prod:tap-toubib-to-target-duckdb"
 
 
@@ -36,12 +40,12 @@ def is_of_data(destination: Destination) -> bool:
         Failure: The file cannot be opened.
     """
     remembered = _remembered(destination)
-    synced_at = _newest(destination, "started_at", "syncs")
+    synced_at = _instant(destination, NEWEST_SYNC)
     if "synced_at" in remembered:
         return synced_at is not None and synced_at >= _naive(remembered["synced_at"])
     if remembered.get("living") or remembered.get("first_load"):
         # a first load that was interrupted
-        return _newest(destination, "_sdc_extracted_at", "patients") is not None
+        return _instant(destination, NEWEST_PATIENT) is not None
     return synced_at is None
 
 
@@ -53,11 +57,11 @@ def knows_all_data(destination: Destination) -> bool:
     Raises:
         Failure: The file cannot be opened.
     """
-    loaded_at = _newest(destination, "_sdc_extracted_at", "patients")
+    loaded_at = _instant(destination, NEWEST_PATIENT)
     if loaded_at is None:
         return True
     synced_at = _remembered(destination).get("synced_at")
-    ended_at = synced_at and _newest(destination, "ended_at", f"syncs where started_at = '{_naive(synced_at)}'")
+    ended_at = synced_at and _instant(destination, END_OF_SYNC, _naive(synced_at))
     return bool(ended_at and loaded_at <= ended_at)
 
 
@@ -116,13 +120,13 @@ def _remembered(destination: Destination) -> dict[str, Any]:
     return remembered
 
 
-def _newest(destination: Destination, column: str, table: str) -> datetime | None:
-    """Return the newest instant in a table of the log, None if there is none."""
+def _instant(destination: Destination, query: str, *parameters: datetime) -> datetime | None:
+    """Return the instant that a query of the log gives, None if there is none."""
     if not destination.path.exists():
         return None
     with destination.connect(read_only=True) as connection:
         try:
-            row = connection.execute(f"select max({column}) from raw.{table}").fetchone()  # noqa: S608 (names of ours)
+            row = connection.execute(query, parameters).fetchone()
         except duckdb.CatalogException:
             return None
     return row[0] if row else None

@@ -69,9 +69,9 @@ class RankComparison:
         # from the end: who was created since the last page was read is there
         page = self._scanner.read_last(self._order, total_items)
         yield page
-        ids = self._ids(page)
-        begin = 0 if page.offset == 0 else min(ids, default=LARGEST_ID + 1)
-        self._settle(ids, begin, LARGEST_ID + 1)
+        ranks = self._ranks(page)
+        begin = 0 if page.offset == 0 else min(ranks, default=LARGEST_ID + 1)
+        self._settle([*ranks], begin, LARGEST_ID + 1)
         intervals = [Interval(-1, -1, begin, page.offset)]
         if page.offset:
             # and anywhere, whether the numbers agree or not
@@ -91,21 +91,23 @@ class RankComparison:
         """Yield the page at an offset; return what it leaves of an interval: nothing if it has moved out of there."""
         page = self._scanner.read_page(self._order, offset)
         yield page
-        ids = [each for each in self._ids(page) if interval.low < each < interval.high]
+        ranks = self._ranks(page)
+        ids = [each for each in ranks if interval.low < each < interval.high]
         if not ids:
             return []
         self._settle(ids, ids[0], ids[-1] + 1)
-        ranks = {id_: page.offset + place for place, row in enumerate(page.rows) for id_ in ids_of([row])}
         return [
             Interval(interval.low, interval.low_rank, ids[0], ranks[ids[0]]),
             Interval(ids[-1], ranks[ids[-1]], interval.high, interval.high_rank),
         ]
 
-    def _ids(self, page: Page) -> list[int]:
-        ids = ids_of(page.rows)
-        if ids != sorted(set(ids)):
+    def _ranks(self, page: Page) -> dict[int, int]:
+        """Return the rank of each id on a page, ascending."""
+        ranked = [(each, page.offset + place) for place, row in enumerate(page.rows) for each in ids_of([row])]
+        ranks = dict(ranked)
+        if ranked != sorted(ranks.items()):
             raise FatalAPIError(f"The API does not keep the order it was asked for ({self._order.field})")
-        return ids
+        return ranks
 
     def _settle(self, shown: list[int], begin: int, end: int) -> None:
         """Take note of all ids that the source showed from one id to before another."""

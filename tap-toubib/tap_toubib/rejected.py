@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from tap_toubib.records import Record, Rejected
 
-COUNT = th.IntegerType(**INT64)
-
 TEXT_PART_LENGTH = 400_000
 """Characters in a row, at most: as JSON they are up to twice as long, and Meltano passes on lines of up to 1 MiB."""
 
