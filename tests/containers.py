@@ -57,7 +57,7 @@ def test_the_steps_of_a_user(time: str, tmp_path: Path) -> None:
     for patient_id in (3, 4):
         httpx.patch(f"{API}/v1/patients/{patient_id}", json={"last_name": "Changed"}).raise_for_status()
     printed = make(destination, "run").splitlines()
-    assert printed[-1].startswith("0 new, 2 changed, 0 deleted, 0 rejected; 1 requests, ")
+    assert printed[-1].startswith("0 new, 2 changed, 0 deleted, 0 rejected; 3 requests, ")
     assert destination.query("""
         select patient_id, version_number, is_current, last_name = 'Changed' from main.patients_history
         where patient_id in (3, 4) order by all
