@@ -25,7 +25,10 @@ NAMING_RUN = 4
 """The first run of which it is known that it saw the late column; the one before saw it and was killed."""
 MINUTE = 60_000_000
 HOUR = 60 * MINUTE
-NAMES = [(None, None), ("", None), (None, ""), ("a", "bc"), ("ab", "c"), ("a", None), (None, "a"), ("abc", "")]
+NAMES = [
+    *((None, None), ("", None), (None, ""), ("a", "bc"), ("ab", "c"), ("a", None), (None, "a"), ("abc", "")),
+    *(("NULL", "null"), ("a\nb", '"'), ("'", "\\"), ("\N{PILE OF POO}", "\u2028"), ("A", "BC"), (" a", "bc ")),
+]
 PATIENTS = range(2_000)
 """Compared with the model."""
 TIED = range(2_000, 2_500)
@@ -54,7 +57,8 @@ def log_of(patient: int, rng: random.Random) -> list[Row]:
     updated: int | None = None
     for minute in observed:
         run = minute // 60
-        build = max(BUILD_OF_RUN[run], build if rng.random() < 0.8 else rng.randint(build, 3))
+        if not rows or rows[-1].observation.observed < minute * MINUTE:  # what was seen later was loaded later
+            build = max(BUILD_OF_RUN[run], build if rng.random() < 0.8 else rng.randint(build, 3))
         if rng.random() < 0.7:
             lag = rng.choice([0, 1, 5, 60, 120, 300, -1, -60, -3 * 24 * 60])
             updated = rng.choice([None, *[(minute - lag) * MINUTE] * 5])
