@@ -28,7 +28,9 @@ from toubib_api.change import change
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-PATIENTS = 2_000
+Version = tuple[int, str, str, int]
+PATIENTS = 500
+"""Few, so that most versions are followed by another one soon: nothing but the history then tells of them."""
 DISK = "200m"
 MIDDLE_OF_A_RUN = (0.5, 9)
 """Seconds after its start."""
@@ -63,13 +65,15 @@ class Endurance:
     Attributes:
         expected: Id, `updated_at`, last name and visits of each version that a run saw.
         outcomes: How often each kind of run ended with which exit code.
+        lost: What of the expected is not in the history.
     """
 
     destination: Destination
     service: Service
     random: Random
-    expected: set[tuple[int, str, str, int]] = field(default_factory=set)
+    expected: set[Version] = field(default_factory=set)
     outcomes: Counter[tuple[str, int]] = field(default_factory=Counter)
+    lost: set[Version] = field(default_factory=set)
 
     def run(self, number: int, kind: str) -> None:
         """Change the source and run, with an accident of some kind in the middle."""
@@ -98,9 +102,20 @@ class Endurance:
         self.outcomes[kind, exit_code] += 1
         if exit_code == 0:
             self.expected |= {version(patient) for patient_id, patient in before.items() if patient_id not in changed}
+            self._report_lost(number)
         last_line = (["", *printed.read_text().splitlines()])[-1][:100]
         size = self.destination.path.stat().st_size / 1e6 if self.destination.path.exists() else 0
         print(f"{number:4} {kind:30} exit code {exit_code:4} {size:6.1f} MB  {last_line}", flush=True)
+
+    def _report_lost(self, number: int) -> None:
+        """Show what the log and the history hold of patients of which a version is lost, by when it is first missed."""
+        for lost in sorted(self.expected - recorded(self.destination) - self.lost):
+            self.lost.add(lost)
+            print(f"{number:4} LOST {lost}", flush=True)
+            for table, key in (("raw.patients", "id"), ("main.patients_history", "patient_id")):
+                for row in self.destination.rows(table):
+                    if row[key] == lost[0]:
+                        print("    ", table, {name: str(value) for name, value in row.items()}, flush=True)
 
     def _change(self, updates: int) -> set[int]:
         done = change(self.service.api.database, updates, self.random.randrange(4), self.random.randrange(3))
@@ -117,19 +132,23 @@ class Endurance:
             self._filler.write_bytes(bytes(max(0, free - self.random.choice([0, 20_000, 100_000]))))
 
 
-def version(patient: dict[str, Any]) -> tuple[int, str, str, int]:
+def version(patient: dict[str, Any]) -> Version:
     instant = patient["updated_at"].removesuffix("Z").replace("T", " ")
     return patient["id"], instant.split(".")[0], patient["last_name"], patient["total_visits"]
 
 
-def differences(destination: Destination, api: Api, expected: set[tuple[int, str, str, int]]) -> Iterator[str]:
+def recorded(destination: Destination, table: str = "patients_history", instant: str = "valid_from") -> set[Version]:
+    columns = f"patient_id, strftime({instant}, '%Y-%m-%d %H:%M:%S'), last_name, total_visits"
+    return {(*row,) for row in destination.query(f"select {columns} from main.{table}")}
+
+
+def differences(destination: Destination, api: Api, expected: set[Version]) -> Iterator[str]:
     """Yield what is not as it must be after a quiet run."""
     source = {version(patient) for patient in api.patients().values()}
-    query = "select {id}, strftime({at}, '%Y-%m-%d %H:%M:%S'), last_name, total_visits from main.{table}"
-    living = set(destination.query(query.format(id="patient_id", at="updated_at", table="patients")))
+    living = recorded(destination, "patients", "updated_at")
     if living != source:
         yield f"the destination differs from the source in {len(living ^ source)} patients"
-    history = set(destination.query(query.format(id="patient_id", at="valid_from", table="patients_history")))
+    history = recorded(destination)
     if lost := expected - history:
         yield f"{len(lost)} versions that a run saw are not in the history"
     if tables := destination.query("select table_name from information_schema.tables where table_name like 'tmp%'"):

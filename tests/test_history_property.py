@@ -48,7 +48,7 @@ class Row:
 
 def log_of(patient: int, rng: random.Random) -> list[Row]:
     """Generate what was seen of a patient, sometimes twice the same, and loaded in that order."""
-    rows = []
+    rows: list[Row] = []
     build = 0
     observed = sorted(rng.sample(range(RUNS * 60), rng.randint(1, 9)))
     if patient in TIED:
