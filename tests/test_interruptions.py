@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from contextlib import closing, suppress
 from pathlib import Path
@@ -16,8 +18,9 @@ import psutil
 import pytest
 from support import stand_in
 
+from toubib_connector.destination import Destination as Writable
+
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Iterator
 
     from support import Api, Destination
@@ -94,6 +97,22 @@ def parts_of_runs(destination: Destination) -> list[str]:
             if process.environ().get("TARGET_DUCKDB_FILEPATH") == str(destination.path):
                 found.append(" ".join([*process.cmdline(), ""]))
     return found
+
+
+def test_what_a_killed_process_wrote_is_in_the_file_before_the_loader_opens_it(destination: Destination) -> None:
+    destination.path.parent.mkdir()
+    killed = """
+import duckdb, os, sys
+connection = duckdb.connect(sys.argv[1])
+connection.execute("create table kept as select 1")
+os._exit(0)
+"""
+    subprocess.run([sys.executable, "-c", killed, destination.path], check=True)
+    log = Path(f"{destination.path}.wal")
+    assert log.exists()
+    with Writable(destination.path).lock():
+        assert not log.exists()
+        assert destination.query("from kept") == [(1,)]
 
 
 def test_a_system_database_that_was_left_half_made_is_made_again(destination: Destination, api: Api) -> None:

@@ -167,6 +167,11 @@ class Destination:
             ) from error
 
     def _wait_for_readers(self) -> None:
+        """Open the file once, to write, as soon as nobody else has it open.
+
+        That takes over the write-ahead log of a killed process, too. The loader's older DuckDB must not go on with one
+        that dbt's began: killed in its turn, it leaves a log that no newer DuckDB reads.
+        """
         deadline = time.monotonic() + PATIENCE
         while self.path.exists():
             try:
