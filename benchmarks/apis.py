@@ -1,0 +1,179 @@
+"""The services that are read: the stand-in on SQLite, and the fast one, each as a process on the same file."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import requests
+
+from toubib_api import prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HERE = Path(__file__).parent
+TOUBIB_API = HERE.parent / ".venvs/toubib-api/bin/toubib-api"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a service saw of a client.
+
+    Attributes:
+        requests: For pages.
+        first_at: When the first of them came, in seconds since 1970.
+        last_at: When the last of them was answered.
+    """
+
+    requests: int = 0
+    first_at: float = 0
+    last_at: float = 0
+
+    @property
+    def seconds(self) -> float:
+        """From the first request to the last answer."""
+        return self.last_at - self.first_at
+
+
+@dataclass
+class SqliteApi:
+    """The running stand-in; its access log tells what it saw, each request when it is answered."""
+
+    url: str
+    _answers: list[float] = field(default_factory=list)
+
+    def read_log(self, lines: Iterator[str]) -> None:
+        """Note when pages are answered."""
+        self._answers.extend(time.time() for line in lines if '"GET /v1/patients?' in line)
+
+    def seen(self) -> Seen:
+        """Return what was seen since this was last asked for."""
+        answers, self._answers[:] = [*self._answers], []
+        return Seen(len(answers), answers[0], answers[-1]) if answers else Seen()
+
+
+@dataclass(frozen=True)
+class FastApi:
+    """The running fast service."""
+
+    url: str
+
+    def ask(self, command: str, **query: int) -> Any:
+        """Have it do something and return its answer."""
+        return requests.get(f"{self.url}/{command}", params=query, timeout=600).json()
+
+    def seen(self) -> Seen:
+        """Return what was seen since this was last asked for."""
+        return Seen(**self.ask("requests", forget=1))
+
+
+@contextmanager
+def sqlite_api(database: Path) -> Iterator[SqliteApi]:
+    """Serve a file by the stand-in."""
+    command = [TOUBIB_API, "serve", "--port=0", f"--database={database}", "--access-log"]
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdout  # noqa: S101 (a pipe was asked for)
+        api = SqliteApi(process.stdout.readline().split(" on ")[1].split()[0])
+        reader = threading.Thread(target=api.read_log, args=[process.stdout])
+        reader.start()
+        try:
+            yield api
+        finally:
+            process.terminate()
+            reader.join()
+
+
+@contextmanager
+def fast_api(database: Path, *, latency: float = 0, faults: float = 0) -> Iterator[FastApi]:
+    """Serve a file by the fast service.
+
+    Args:
+        database: The stand-in's SQLite file.
+        latency: Seconds that every answer takes.
+        faults: The share of list requests that is answered with 503.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = [f"--database={database}", f"--latency={latency}", f"--faults={faults}", f"--port={port}"]
+    with subprocess.Popen([sys.executable, HERE / "fast_api.py", *options]) as process:
+        url = f"http://127.0.0.1:{port}"
+        try:
+            while not _answers(url):
+                if process.poll() is not None:
+                    raise RuntimeError("The fast API did not start")
+                time.sleep(0.1)
+            yield FastApi(url)
+        finally:
+            process.terminate()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(f"{url}/health", timeout=60).ok
+    except requests.ConnectionError:
+        return False
+
+
+@dataclass
+class Collection:
+    """The patients of a service, in a file of the stand-in's.
+
+    Attributes:
+        path: The file.
+        patients: How many it holds.
+    """
+
+    path: Path
+    patients: int
+    _hours: int = 0
+
+    @classmethod
+    def made(cls, folder: Path, patients: int) -> Collection:
+        """Return one that nobody has changed; what was made up once is copied."""
+        pattern = folder / f"{patients}.sqlite"
+        if not pattern.exists():
+            unfinished = pattern.with_suffix(".unfinished")
+            unfinished.unlink(missing_ok=True)
+            prepare(unfinished, patients=patients)
+            unfinished.rename(pattern)
+        copy = folder / f"{patients}.copy.sqlite"
+        for left in folder.glob(f"{copy.name}*"):
+            left.unlink()
+        with closing(sqlite3.connect(pattern)) as source, closing(sqlite3.connect(copy)) as target:
+            source.backup(target)
+        return cls(copy, patients)
+
+    def change(self, updates: int) -> None:
+        """Update patients, evenly spread over the collection and over an hour that follows the last one's."""
+        self._hours += 1
+        begin = datetime(2025, 1, 1, tzinfo=UTC) + timedelta(hours=self._hours)
+        step = max(self.patients // updates, 1)
+        number = min(updates, self.patients)
+        rows = [
+            (f"{begin + place * timedelta(hours=1) / number:%Y-%m-%d %H:%M:%S.%f}", 1 + place * step)
+            for place in range(number)
+        ]
+        with closing(sqlite3.connect(self.path)) as connection, connection:
+            connection.executemany(
+                "update patients set updated_at = ?, total_visits = total_visits + 1 where id = ?", rows
+            )
+
+    def newest(self) -> str:
+        """Return the last change, as `YYYY-MM-DD HH:MM:SS.ffffff`."""
+        with closing(sqlite3.connect(self.path)) as connection:
+            return str(connection.execute("select max(updated_at) from patients").fetchone()[0])
