@@ -9,8 +9,9 @@ import subprocess
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ import requests
 from toubib_api import prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 HERE = Path(__file__).parent
 TOUBIB_API = HERE.parent / ".venvs/toubib-api/bin/toubib-api"
@@ -46,55 +47,88 @@ class Seen:
         return self.last_at - self.first_at
 
 
-@dataclass
-class SqliteApi:
+class Api(ABC):
+    """A running service.
+
+    Attributes:
+        url: Its base URL.
+        name: What kind it is.
+        latency: Seconds that every answer takes.
+    """
+
+    name: str
+    latency: float = 0
+
+    def __init__(self, url: str) -> None:
+        """Take over a running one."""
+        self.url = url
+
+    @abstractmethod
+    def seen(self) -> Seen:
+        """Return what it saw since this was last asked for."""
+
+    @abstractmethod
+    def notice_changes(self) -> None:
+        """Take over what changed in the file."""
+
+
+class SqliteApi(Api):
     """The running stand-in; its access log tells what it saw, each request when it is answered."""
 
-    url: str
-    _answers: list[float] = field(default_factory=list)
+    name = "SQLite-backed"
 
-    def read_log(self, lines: Iterator[str]) -> None:
-        """Note when pages are answered."""
-        self._answers.extend(time.time() for line in lines if '"GET /v1/patients?' in line)
+    def __init__(self, url: str, log: Iterable[str]) -> None:
+        """Read the log of a running one."""
+        super().__init__(url)
+        self._answers: list[float] = []
+        self.reader = threading.Thread(target=self._read, args=[log])
+        self.reader.start()
+
+    def notice_changes(self) -> None:
+        """Do nothing: each request sees them."""
+
+    def _read(self, log: Iterable[str]) -> None:
+        self._answers.extend(time.time() for line in log if '"GET /v1/patients?' in line)
 
     def seen(self) -> Seen:
-        """Return what was seen since this was last asked for."""
+        """Return what it saw since this was last asked for."""
         answers, self._answers[:] = [*self._answers], []
         return Seen(len(answers), answers[0], answers[-1]) if answers else Seen()
 
 
-@dataclass(frozen=True)
-class FastApi:
+class FastApi(Api):
     """The running fast service."""
 
-    url: str
+    name = "fast"
 
     def ask(self, command: str, **query: int) -> Any:
         """Have it do something and return its answer."""
         return requests.get(f"{self.url}/{command}", params=query, timeout=600).json()
 
+    def notice_changes(self) -> None:
+        """Take over what changed in the file."""
+        self.ask("changes")
+
     def seen(self) -> Seen:
-        """Return what was seen since this was last asked for."""
+        """Return what it saw since this was last asked for."""
         return Seen(**self.ask("requests", forget=1))
 
 
 @contextmanager
 def sqlite_api(database: Path) -> Iterator[SqliteApi]:
     """Serve a file by the stand-in."""
-    command = [TOUBIB_API, "serve", "--port=0", f"--database={database}", "--access-log"]
+    command: list[str | Path] = [TOUBIB_API, "serve", "--port=0", f"--database={database}", "--access-log"]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
         assert process.stdout  # noqa: S101 (a pipe was asked for)
-        api = SqliteApi(process.stdout.readline().split(" on ")[1].split()[0])
-        reader = threading.Thread(target=api.read_log, args=[process.stdout])
-        reader.start()
+        api = SqliteApi(process.stdout.readline().split(" on ")[1].split()[0], process.stdout)
         try:
             yield api
         finally:
             process.terminate()
-            reader.join()
+            api.reader.join()
 
 
 @contextmanager
@@ -117,7 +151,9 @@ def fast_api(database: Path, *, latency: float = 0, faults: float = 0) -> Iterat
                 if process.poll() is not None:
                     raise RuntimeError("The fast API did not start")
                 time.sleep(0.1)
-            yield FastApi(url)
+            api = FastApi(url)
+            api.latency = latency
+            yield api
         finally:
             process.terminate()
 

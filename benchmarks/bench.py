@@ -18,23 +18,17 @@ from correctness import correctness
 from measure import PROJECT
 from parts import parts
 from runs import growth, limits
+
 from transform import transform
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from contenders import Contender
     from measure import Cost
 
 SECTIONS = {each.__name__: each for each in (growth, limits, parts, correctness, transform)}
-VERSIONS = {
-    "the connector": ("meltano", "singer-sdk", "target-duckdb", "dbt-core", "dbt-duckdb", "duckdb"),
-    "dlt": ("dlt", "duckdb"),
-    "plain": ("singer-sdk", "target-duckdb", "dbt-core", "dbt-duckdb", "duckdb"),
-}
-REQUIREMENTS = {
-    "the connector": ("meltano", "tap-toubib", "target-duckdb", "dbt"),
-    "dlt": ("bench-dlt",),
-    "plain": ("bench-plain",),
-}
+ENVIRONMENTS = ("meltano", "tap-toubib", "target-duckdb", "dbt", "bench-dlt", "bench-plain")
 
 
 @dataclass
@@ -91,30 +85,21 @@ class Bench:
 
 
 def machine() -> dict[str, Any]:
-    """Describe what is measured, and on what."""
-    pinned = {
-        name: [
-            f"{package} {version}"
-            for package in VERSIONS[name]
-            for version in sorted({found for file in files for found in pins(file, package)})
-        ]
-        for name, files in REQUIREMENTS.items()
-    }
+    """Describe what is measured, by what each environment was asked to have, and on what."""
     cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    memory = psutil.virtual_memory().total / 1e9
     return {
-        "cpu": cpu[1] if cpu else platform.processor(),
-        "cores": os.cpu_count(),
-        "memory": psutil.virtual_memory().total / 1e9,
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "versions": pinned,
-    }
+        "machine": f"{os.cpu_count()} cores ({cpu[1] if cpu else 'unknown'}), {memory:.0f} GB",
+        "system": f"{platform.platform()}, Python {platform.python_version()}",
+    } | {name: ", ".join(sorted(pins(name))) for name in ENVIRONMENTS}
 
 
-def pins(file: str, package: str) -> list[str]:
-    """Return the versions of a package that a file of requirements pins."""
-    text = (PROJECT / "requirements" / f"{file}.txt").read_text()
-    return re.findall(rf"^{re.escape(package)}==(\S+)", text, re.MULTILINE)
+def pins(environment: str) -> Iterator[str]:
+    """Yield the packages that an environment was asked to have, each with its version."""
+    requirements = PROJECT / "requirements" / environment
+    pinned = dict(re.findall(r"^(\S+)==(\S+)", requirements.with_suffix(".txt").read_text(), re.MULTILINE))
+    for name in re.findall(r"^[a-z][a-z-]*", requirements.with_suffix(".in").read_text(), re.MULTILINE):
+        yield f"{name} {pinned[name]}"
 
 
 @click.command()

@@ -65,9 +65,10 @@ class Contender:
         """
         with duckdb.connect(str(folder / "patients.duckdb")) as connection:
             connection.execute("set timezone = 'UTC'")
-            at = "strftime(updated_at::timestamp, '%Y-%m-%d %H:%M:%S.%f')"
+            changed_at = "strftime(updated_at::timestamp, '%Y-%m-%d %H:%M:%S.%f')"
+            held = f"select id, {changed_at} as changed_at from ({self.current})"  # noqa: S608 (a constant)
             try:
-                return connection.sql(f"with held as (select id, {at} as changed_at from ({self.current})) {sql}").fetchall()
+                return connection.sql(f"with held as ({held}) {sql}").fetchall()
             except duckdb.CatalogException:
                 return []
 

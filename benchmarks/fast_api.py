@@ -145,10 +145,10 @@ class FastApi:
         if path == "/changes":
             self._read_changes()
         elif path == "/unrest":
-            numbers = {name: int(value) for name, value in query.items()}
-            self._unrest = Unrest(random=Random(numbers.pop("seed")), **numbers)  # noqa: S311 (no secret)
+            every, times, updates, removals = (int(query[name]) for name in ("every", "times", "updates", "removals"))
+            self._unrest = Unrest(every, times, updates, removals, Random(int(query["seed"])))  # noqa: S311 (no secret)
         elif path == "/disturb":
-            self._unrest.updated, self._unrest.removed = set(), set()
+            self._unrest.updates, self._unrest.updated, self._unrest.removed = 0, set(), set()
             self._disturb()
         return {
             "updated": [*self._unrest.updated],

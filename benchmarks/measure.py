@@ -73,15 +73,15 @@ def measure(
         stdin: What it reads.
     """
     with tempfile.NamedTemporaryFile("r") as usage:
-        process = start([sys.executable, "-S", __file__, usage.name, *command], environment or {}, stdin=stdin)
+        helper = [sys.executable, "-S", __file__, usage.name, *command]
         marked_at = 0.0
-        with log.open("w") as file:
+        with start(helper, environment or {}, stdin=stdin) as process, log.open("w") as file:
             for line in process.stdout or ():
                 file.write(line)
                 if not marked_at and mark in line:
                     marked_at = time.time()
-        process.wait()
-        return Cost(*json.load(usage), marked_at)
+        seconds, cpu, megabytes, exit_code = json.load(usage)
+        return Cost(seconds, cpu, megabytes, exit_code, marked_at)
 
 
 def main(usage: str, *command: str) -> None:

@@ -1,9 +1,14 @@
 """A run in which nothing changed beside the start-ups of its parts: what it costs to have these parts at all.
 
-The start-up of a part is what its program takes when it is started as the run starts it and finds nothing to do: the
-connector's command that shows its help; `meltano run` of three programs that do nothing, in a project of their own; the
-tap that discovers the columns, which the run starts twice; the loader with no record, on the run's file; dbt that builds
-no model, with the run's project already parsed. The run starts tap and loader side by side; the sum does not.
+The start-up of a part is what its program takes when it is started as the run starts it and finds nothing to do:
+
+- the connector's command: shows its help;
+- `meltano run`: runs three programs that do nothing, in a project of their own;
+- the tap, which the run starts twice: discovers the columns;
+- the loader: takes no record, on the run's file;
+- dbt: builds no model, with the run's project parsed already.
+
+The run starts tap and loader side by side; the sum does not.
 """
 
 from __future__ import annotations
@@ -16,7 +21,7 @@ import yaml
 from apis import Collection, fast_api
 from contenders import CONNECTOR, DLT
 from measure import PROJECT, measure
-from runs import TAP, TARGET, load
+from runs import TAP, TARGET, first_load, load
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,8 +40,7 @@ def parts(bench: Bench) -> None:
     collection = Collection.made(bench.folder, patients)
     with fast_api(collection.path) as api:
         for contender in (CONNECTOR, DLT):
-            shutil.rmtree(bench.destination(contender, patients), ignore_errors=True)
-            load(bench, contender, api, collection, "first load")
+            first_load(bench, contender, api, collection)
         commands = startups(bench, api.url, bench.destination(CONNECTOR, patients) / "patients.duckdb")
         for name in ("meltano", "dbt"):
             # what they keep for the next time

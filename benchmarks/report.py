@@ -5,23 +5,30 @@ from __future__ import annotations
 import json
 import math
 import sys
-from itertools import groupby
 from pathlib import Path
 from statistics import linear_regression, median
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
 Row = dict[str, Any]
-FIRST_LOAD = "first load"
-PERIODIC = ("no change", "1,000 changes", "10,000 changes")
+COSTS = {"seconds": "wall, s", "cpu": "CPU, s", "megabytes": "largest process, MB", "requests": "list requests"}
+RUNS = ("first load", "no change", "1,000 changes", "10,000 changes")
 LOSSES = {
     "updated_unseen": "updated during the first load, not seen",
-    "others_unseen": "neither updated nor removed, not seen",
+    "others_unseen": "not touched, not seen",
     "removed_unseen": "removed during the first load, still current",
     "removed_between_unseen": "removed between two runs, still current",
     "two_current_rows": "patients with two current rows",
+}
+OUT_OF = {name: name.removesuffix("_unseen") for name in LOSSES if name not in {"others_unseen", "two_current_rows"}}
+AFTER_A_KILL = {
+    "requests": "list requests until it was finished",
+    "refused": "starts refused",
+    "until_first_request": "seconds until its first request",
+    "lacking": "patients lacking at the end",
+    "two_current_rows": "rows too many at the end",
 }
 
 
@@ -34,111 +41,81 @@ class Results:
 
     def find(self, section: str, **wanted: Any) -> list[Row]:
         """Return the results of a section that have these values."""
-        return [
-            row
-            for row in self._rows
-            if row["section"] == section and all(row.get(name) == value for name, value in wanted.items())
-        ]
+        of_section = (row for row in self._rows if row["section"] == section)
+        return [row for row in of_section if all(row.get(name) == value for name, value in wanted.items())]
 
     def middle(self, value: str, section: str, **wanted: Any) -> float:
         """Return the median of a value; not a number when there is none."""
         found = [row[value] for row in self.find(section, **wanted) if row.get(value) is not None]
-        return median(found) if found else math.nan
+        return float(median(found)) if found else math.nan
 
-    def ratio(self, one: tuple[str, Row], other: tuple[str, Row], section: str) -> float:
-        """Return the median of the ratios of pairs that were measured in turn.
+    def total(self, value: str, section: str, **wanted: Any) -> float:
+        """Return the sum of a value; not a number when there is none."""
+        found = self.find(section, **wanted)
+        return sum(row[value] for row in found) if found else math.nan
 
-        Args:
-            one: The name of a value, and which results have it.
-            other: What it is divided by.
-            section: Where both are.
-        """
-        values = [[row[value] for row in self.find(section, **wanted)] for value, wanted in (one, other)]
-        ratios = [above / below for above, below in zip(*values, strict=False) if above is not None]
+    def ratio(self, section: str, value: str, above: Row, below: Row) -> float:
+        """Return the median of a value over seconds, of pairs that were measured in turn."""
+        pairs = zip(self.find(section, **above), self.find(section, **below), strict=False)
+        ratios = [one[value] / other["seconds"] for one, other in pairs if one[value] is not None]
         return median(ratios) if ratios else math.nan
 
     def slope(self, contender: str, what: str) -> float:
         """Return how a run's time grows with the collection: the exponent."""
-        found = self.find("growth", contender=contender, what=what, api="FastApi")
-        sizes = sorted({row["patients"] for row in found})
-        if len(sizes) == 1 or not sizes:
-            return math.nan
-        times = [
-            self.middle("seconds", "growth", contender=contender, what=what, api="FastApi", patients=size)
-            for size in sizes
-        ]
-        return linear_regression([math.log(size) for size in sizes], [math.log(each) for each in times]).slope
+        run = {"contender": contender, "what": what, "api": "fast"}
+        sizes = sorted({row["patients"] for row in self.find("growth", **run)})
+        times = [self.middle("seconds", "growth", patients=size, **run) for size in sizes]
+        return (
+            linear_regression(*([math.log(each) for each in all_] for all_ in (sizes, times))).slope
+            if sizes[1:]
+            else math.nan
+        )
 
     def startups(self) -> float:
         """Return the sum of the start-ups of a run's parts, in seconds."""
-        parts = [row for row in self.find("parts") if "times" in row]
-        names = dict.fromkeys((row["what"], row["times"]) for row in parts)
-        return sum(self.middle("seconds", "parts", what=name) * times for name, times in names) or math.nan
+        parts = dict.fromkeys((row["what"], row["times"]) for row in self.find("parts") if "times" in row)
+        return sum(self.middle("seconds", "parts", what=name) * times for name, times in parts) or math.nan
 
 
-def bounds(results: Results) -> Iterator[tuple[str, float, float]]:
-    """Yield what must hold: what is divided by what, the bound, and what was measured."""
-    sqlite, fast = {"api": "SqliteApi"}, {"api": "FastApi"}
-    connector, bare = {"contender": "connector"}, {"contender": "bare client"}
-    size = max((row["patients"] for row in results.find("limits", **connector)), default=0)
-    at_size = {"patients": size}
-    prompt, slow = {"what": f"{FIRST_LOAD}, 0 ms"} | connector, {"what": f"{FIRST_LOAD}, 40 ms"} | connector
-    yield (
-        f"first load of {size:,}, SQLite-backed: first request to last row / bare client",
-        1.15,
-        results.ratio(("loading", prompt | sqlite), ("seconds", bare | sqlite), "limits"),
-    )
-    yield (
-        f"first load of {size:,}, SQLite-backed: whole run / dlt",
-        0.9,
-        results.ratio(("seconds", prompt | sqlite), ("seconds", sqlite | {"contender": "dlt"}), "limits"),
-    )
-    yield (
-        f"first load of {size:,}, fast, 40 ms: first request to last row / bare client",
-        1.1,
-        results.ratio(
-            ("loading", slow | fast), ("seconds", bare | fast | at_size | {"latency": 0.04, "parallel": 4}), "limits"
-        ),
-    )
-    loader = results.middle("seconds", "limits", what="loader")
-    idle = results.middle("seconds", "limits", what="loader, no records")
-    yield (
-        f"first load of {size:,}, fast, no latency: first request to last row / target-duckdb alone, start-up taken off",
-        1.5,
-        results.middle("loading", "limits", **prompt, **fast) / (loader - idle),
-    )
-    largest = max((row["patients"] for row in results.find("growth", **connector)), default=0)
-    many = {"what": PERIODIC[-1], "patients": largest} | sqlite
-    yield (
-        f"{PERIODIC[-1]} of {largest:,}, SQLite-backed: whole run / dlt",
-        0.7,
-        results.ratio(("seconds", many | connector), ("seconds", many | {"contender": "dlt"}), "growth"),
-    )
-    few = results.find("growth", what=PERIODIC[1], **connector)
-    yield f"{PERIODIC[1]}: list requests, at most", 15, max((row["requests"] for row in few), default=math.nan)
-    unchanged = results.middle("seconds", "parts", what=PERIODIC[0], **connector)
+def bounds(results: Results) -> Iterator[tuple[str, float | str, float]]:
+    """Yield what must hold: what it is, the bound, and what was measured."""
+    sqlite, fast, dlt = {"api": "SQLite-backed"}, {"api": "fast"}, {"contender": "dlt"}
+    size = max((row["patients"] for row in results.find("limits", contender="connector")), default=0)
+    bare = {"what": "bare client", "patients": size, "parallel": 4}
+    own = {"what": "first load", "patients": size, "contender": "connector"}
+    loads = f"first load of {size:,}"
+    to_bare = "from first request to last row / bare client"
+    yield f"{loads}, SQLite-backed: {to_bare}", 1.15, results.ratio("limits", "loading", own | sqlite, bare | sqlite)
+    beside = results.ratio("limits", "seconds", own | sqlite, own | sqlite | dlt)
+    yield f"{loads}, SQLite-backed: whole run / dlt", 0.9, beside
+    slow = fast | {"latency": 0.04}
+    yield f"{loads}, fast, 40 ms: {to_bare}", 1.1, results.ratio("limits", "loading", own | slow, bare | slow)
+    prompt = results.middle("loading", "limits", **own | fast | {"latency": 0})
+    alone = results.middle("seconds", "limits", what="loader alone")
+    alone -= results.middle("seconds", "limits", what="loader alone, no records")
+    yield f"{loads}, fast: from first request to last row / loader alone without its start-up", 1.5, prompt / alone
+    size = max((row["patients"] for row in results.find("growth", contender="connector")), default=0)
+    own = {"what": RUNS[-1], "patients": size, "contender": "connector"} | sqlite
+    beside = results.ratio("growth", "seconds", own, own | dlt)
+    yield f"{RUNS[-1]} at {size:,}, SQLite-backed: whole run / dlt", 0.7, beside
+    few = [row["requests"] for row in results.find("growth", contender="connector", what="1,000 changes")]
+    yield "1,000 changes: list requests", 15, max(few, default=math.nan)
+    unchanged = results.middle("seconds", "parts", what="no change", contender="connector")
     yield "no change: whole run / sum of the start-ups of its parts", 1.25, unchanged / results.startups()
-    yield (
-        "no change: whole run / dlt (as near as can be had)",
-        math.inf,
-        unchanged / results.middle("seconds", "parts", what=PERIODIC[0], contender="dlt"),
-    )
-    for what in PERIODIC:
+    beside = results.middle("seconds", "parts", what="no change", contender="dlt")
+    yield "no change: whole run / dlt", "as near as can be had", unchanged / beside
+    for what in RUNS[1:]:
         yield f"{what}: slope of the time over the size", 0.05, results.slope("connector", what)
     for name, text in LOSSES.items():
-        yield text, 0, total(results.find("correctness", what="unrest", **connector), name)
-    yield "starts refused after a kill", 0, total(results.find("correctness", what="kill", **connector), "refused")
+        yield text, 0, results.total(name, "correctness", what="unrest", contender="connector")
+    yield "starts refused after a kill", 0, results.total("refused", "correctness", what="kill", contender="connector")
 
 
-def total(rows: list[Row], name: str) -> float:
-    """Return the sum of a value; not a number when there is none."""
-    return sum(row[name] for row in rows) if rows else math.nan
-
-
-def table(head: str, rows: Iterable[Iterable[Any]]) -> str:
+def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     """Return a table in Markdown."""
-    lines = [head, "|" + "---|" * (head.count("|") - 1)]
-    return "\n".join([*lines, *(f"| {' | '.join(map(shown, row))} |" for row in rows)]) + "\n"
+    lines: list[list[str]] = [[*head], *([shown(cell) for cell in row] for row in rows)]
+    lines.insert(1, ["---"] * len(lines[0]))
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def shown(value: Any) -> str:
@@ -149,109 +126,88 @@ def shown(value: Any) -> str:
         return f"{value:,}" if isinstance(value, int) else str(value)
     if math.isnan(value):
         return "not measured"
-    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"  # noqa: PLR2004 (three figures)
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"  # noqa: PLR2004 (three figures)
 
 
-def costs(results: Results, section: str, *keys: str) -> Iterator[list[Any]]:
-    """Yield the medians of what was measured, by its keys."""
-
-    def key(row: Row) -> list[Any]:
-        return [row.get(name, "") for name in keys]
-
+def costs(results: Results, section: str, *keys: str) -> str:
+    """Return a table of the medians of what was measured, by its keys."""
     rows = [row for row in results.find(section) if "seconds" in row]
-    order = {value: place for place, value in enumerate(str(key(row)) for row in rows[::-1])}
-    for values, same in groupby(sorted(rows, key=lambda row: -order[str(key(row))]), key):
-        found = list(same)
-
-        def middle(name: str, found: list[Row] = found) -> float:
-            known = [row[name] for row in found if row.get(name) is not None]
-            return float(median(known)) if known else math.nan
-
-        went_well = not any(row["exit_code"] for row in found) and all(row.get("is_complete", True) for row in found)
-        numbers = [middle(name) for name in ("seconds", "cpu", "megabytes", "requests")]
-        yield [*values, *("" if math.isnan(each) else each for each in numbers), len(found), went_well]
+    lines = []
+    for values in dict.fromkeys(tuple(row.get(name, "") for name in keys) for row in rows):
+        same = [row for row in rows if tuple(row.get(name, "") for name in keys) == values]
+        numbers = [float(median(row.get(name, math.nan) for row in same)) for name in COSTS]
+        went_well = not any(row["exit_code"] for row in same) and all(row.get("is_complete", True) for row in same)
+        lines.append([*values, *("" if math.isnan(each) else each for each in numbers), len(same), went_well])
+    return table([*keys, *COSTS.values(), "measured, times", "all well"], lines)
 
 
-def losses(results: Results) -> Iterator[list[Any]]:
-    """Yield what each contender lost."""
+def losses(results: Results) -> str:
+    """Return a table of what each contender lost."""
     names = list(dict.fromkeys(row["contender"] for row in results.find("correctness")))
+    lines: list[list[Any]] = []
     for key, text in LOSSES.items():
-        of = {"updated_unseen": "updated", "removed_unseen": "removed", "removed_between_unseen": "removed_between"}
-        found = [results.find("correctness", what="unrest", contender=name) for name in names]
-        yield [text, *(f"{total(rows, key)}" + (f" of {total(rows, of[key])}" if key in of else "") for rows in found)]
-    after: dict[str, tuple[str, Callable[[Row], Any]]] = {
-        "a kill at half: list requests until it was finished": ("kill", lambda row: row["requests"]),
-        "a kill at half: starts refused": ("kill", lambda row: row["refused"]),
-        "a kill at half: seconds until the first request": ("kill", lambda row: row["until_first_request"]),
-        "a kill at half: patients lacking at the end": ("kill", lambda row: row["lacking"]),
-        "a kill at half: rows too many at the end": ("kill", lambda row: row["two_current_rows"]),
-        "a service that fails at times: exit code": ("faults", lambda row: row["exit_code"]),
-        "a service that fails at times: patients lacking": ("faults", lambda row: row["lacking"]),
-    }
-    for text, (what, value) in after.items():
-        rows = [results.find("correctness", what=what, contender=name) for name in names]
-        yield [text, *(value(found[0]) if found else math.nan for found in rows)]
+        found = [{"section": "correctness", "what": "unrest", "contender": name} for name in names]
+        whole = [f" of {results.total(OUT_OF[key], **each)}" if key in OUT_OF else "" for each in found]
+        lines.append([text, *(f"{results.total(key, **each)}{of}" for each, of in zip(found, whole, strict=True))])
+    for what, rows in (("kill", AFTER_A_KILL), ("faults", {"exit_code": "exit code", "lacking": "patients lacking"})):
+        for key, text in rows.items():
+            values = [results.middle(key, "correctness", what=what, contender=name) for name in names]
+            lines.append([f"{what}: {text}", *values])
+    return table(["", *names], lines)
 
 
-def defeats(results: Results) -> Iterator[str]:
-    """Yield where a peer does with less than the connector."""
-    measures = {"seconds": "s", "cpu": "s of CPU", "megabytes": "MB", "requests": "list requests"}
-    runs = dict.fromkeys((row["patients"], row["what"], row.get("api")) for row in results.find("growth") if "api" in row)
-    for patients, what, api in runs:
-        where = {"patients": patients, "what": what, "api": api}
-        for value, unit in measures.items():
-            own = results.middle(value, "growth", contender="connector", **where)
-            for peer in ("dlt", "plain"):
-                other = results.middle(value, "growth", contender=peer, **where)
-                if other < own:
-                    yield f"{what} at {patients:,} ({api}): {shown(own)} {unit}, {peer} {shown(other)}"
+def defeats(results: Results) -> str:
+    """Return a table of the runs, with what a peer takes less of than the connector."""
+    lines = []
+    runs = [row for row in results.find("growth") if "api" in row]
+    for patients, what, api in dict.fromkeys((row["patients"], row["what"], row["api"]) for row in runs):
+        cells = []
+        for value in COSTS:
+            by_name = {
+                name: results.middle(value, "growth", contender=name, patients=patients, what=what, api=api)
+                for name in ("connector", "dlt", "plain")
+            }
+            own = by_name.pop("connector")
+            less = [f"{peer} {shown(other)}" for peer, other in by_name.items() if other < own]
+            cells.append(f"{shown(own)}; {', '.join(less)}" if less else "")
+        lines.append([patients, what, api, *cells])
+    return table(["patients", "run", "service", *COSTS.values()], lines)
 
 
 def markdown(results: Results) -> str:
     """Return the tables."""
-    machine = results.find("machine")[-1]
-    head = "| wall, s | CPU, s | largest process, MB | list requests | measured, times | all well |"
     held = [
-        (text, bound if bound < math.inf else "", measured, measured <= bound if measured == measured else math.nan)  # noqa: PLR0124
+        [text, bound, measured, "" if isinstance(bound, str) or math.isnan(measured) else measured <= bound]
         for text, bound, measured in bounds(results)
     ]
+    names = dict.fromkeys(row["contender"] for row in results.find("growth"))
+    slopes = [[name, *(results.slope(name, what) for what in RUNS)] for name in names]
     left_out = [
-        f"- {row['contender']} at {row['patients']:,} patients: by the size before, its first load would take "
-        f"{row['expected']:.0f} seconds"
+        f"{row['contender']} at {row['patients']:,} patients is left out: by the size before, its runs would take "
+        f"{row['expected']:.0f} seconds.\n"
         for row in results.find("growth", what="left out")
     ]
-    contenders = list(dict.fromkeys(row["contender"] for row in results.find("growth")))
-    slopes = [[name, *(results.slope(name, what) for what in (FIRST_LOAD, *PERIODIC))] for name in contenders]
-    losers = list(dict.fromkeys(row["contender"] for row in results.find("correctness")))
-    return "\n".join(
-        [
-            "# Results of the benchmark\n",
-            f"On {machine['cores']} cores ({machine['cpu']}), {machine['memory']:.0f} GB, {machine['system']}, "
-            f"Python {machine['python']}. All ratios are of one run on one machine, medians of pairs measured in turn.\n",
-            *(f"- {name}: {', '.join(versions)}" for name, versions in machine["versions"].items()),
-            "\n## What must hold\n",
-            table("| | bound | measured | holds |", held),
-            "## Runs\n\n![Seconds of runs by the size of the collection](results.svg)\n",
-            table("| patients | run | service | |" + head[1:], costs(results, "growth", "patients", "what", "api", "contender")),
-            *(["Left out:\n", *left_out, ""] if left_out else []),
-            "How the time grows with the size, as an exponent (fast API):\n",
-            table("| | first load | " + " | ".join(PERIODIC) + " |", slopes),
-            "## First loads beside what bounds them\n",
-            table(
-                "| patients | | service | | latency, s | in flight |" + head[1:],
-                costs(results, "limits", "patients", "what", "api", "contender", "latency", "parallel"),
-            ),
-            "Of bare client and tap alone, the wall time is from the first request to the last answer.\n",
-            f"## The start-ups of a run's parts: {shown(results.startups())} s in all\n",
-            table("| | | times |" + head[1:], costs(results, "parts", "what", "contender", "times")),
-            "## What is lost\n",
-            table("| | " + " | ".join(losers) + " |", losses(results)),
-            "## The transform alone\n",
-            table("| patients | |" + head[1:], costs(results, "transform", "patients", "what")),
-            "## Where the connector is not the best\n",
-            *(f"- {each}" for each in defeats(results)),
-            "",
-        ]
+    machine = [[name, text] for name, text in results.find("machine")[-1].items() if name != "section"]
+    conditions = ("patients", "what", "contender", "api", "latency", "parallel")
+    sections = {
+        "What must hold": [table(["", "bound", "measured", "holds"], held)],
+        "Runs": [
+            "![Seconds by the size of the collection](results.svg)\n",
+            costs(results, "growth", *conditions[:4]),
+            *left_out,
+        ],
+        "How the time grows with the size, fast API: the exponent": [table(["", *RUNS], slopes)],
+        "First loads beside what bounds them": [costs(results, "limits", *conditions)],
+        f"The start-ups of a run's parts: {shown(results.startups())} s in all": [
+            costs(results, "parts", "what", "contender", "times")
+        ],
+        "What is lost": [losses(results)],
+        "The transform alone": [costs(results, "transform", "patients", "what")],
+        "Where the connector is not the best: what it takes, and what a peer takes that takes less": [defeats(results)],
+        "On what, and with which versions": [table(["", ""], machine)],
+    }
+    return "# Results of the benchmark\n" + "".join(
+        f"\n## {title}\n\n" + "\n".join(parts) for title, parts in sections.items()
     )
 
 
@@ -259,25 +215,26 @@ def picture(results: Results) -> str:
     """Return the seconds of runs by the size of the collection, as SVG."""
     import vl_convert  # noqa: PLC0415 (installed by `make bench` and `make report`)
 
-    rows = [row for row in results.find("growth", api="FastApi") if row["what"] in {FIRST_LOAD, *PERIODIC}]
-    values = [{name: row[name] for name in ("patients", "what", "contender", "seconds")} for row in rows]
+    rows = [row for row in results.find("growth", api="fast") if row["what"] in RUNS]
     logarithmic = {"type": "quantitative", "scale": {"type": "log"}}
     specification = {
-        "data": {"values": values},
-        "facet": {"field": "what", "sort": [FIRST_LOAD, *PERIODIC], "title": None},
+        "data": {
+            "values": [{name: row[name] for name in ("patients", "what", "contender", "seconds")} for row in rows]
+        },
+        "facet": {"field": "what", "sort": RUNS, "title": None},
         "columns": 2,
         "spec": {
             "width": 360,
             "height": 200,
             "mark": {"type": "line", "point": True},
             "encoding": {
-                "x": {"field": "patients", "title": "patients", "axis": {"format": "~s"}} | logarithmic,
+                "x": {"field": "patients", "axis": {"format": "~s"}} | logarithmic,
                 "y": {"field": "seconds", "aggregate": "median", "title": "seconds"} | logarithmic,
                 "color": {"field": "contender", "type": "nominal", "title": None},
             },
         },
     }
-    return vl_convert.vegalite_to_svg(json.dumps(specification), allowed_base_urls=[])
+    return str(vl_convert.vegalite_to_svg(json.dumps(specification), allowed_base_urls=[]))
 
 
 def main(folder: Path) -> None:

@@ -43,7 +43,7 @@ def dbt(path: Path, *arguments: str) -> Cost:
         "DBT_LOG_PATH": str(path.parent / "logs"),
     }
     folder = PROJECT / "transform"
-    command = [DBT, "--quiet", *arguments, "--project-dir", folder, "--profiles-dir", folder]
+    command: list[str | Path] = [DBT, "--quiet", *arguments, "--project-dir", folder, "--profiles-dir", folder]
     cost = measure(command, environment, log=path.with_suffix(".log"))
     if cost.exit_code:
         raise RuntimeError(path.with_suffix(".log").read_text())

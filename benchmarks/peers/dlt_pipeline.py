@@ -1,4 +1,4 @@
-"""The patients by dlt: pages side by side, newest first until the last value, into an SCD2 table that changes alone reach."""
+"""The patients by dlt: pages side by side, newest first until the last value, into an SCD2 table."""
 
 from __future__ import annotations
 
