@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from abc import ABC, abstractmethod
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,7 +20,7 @@ import requests
 from toubib_api import prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
 HERE = Path(__file__).parent
 TOUBIB_API = HERE.parent / ".venvs/toubib-api/bin/toubib-api"
@@ -29,110 +28,69 @@ TOUBIB_API = HERE.parent / ".venvs/toubib-api/bin/toubib-api"
 
 @dataclass(frozen=True)
 class Seen:
-    """What a service saw of a client.
+    """What a service saw of a client: requests for pages, and when the first came and the last was answered."""
 
-    Attributes:
-        requests: For pages.
-        first_at: When the first of them came, in seconds since 1970.
-        last_at: When the last of them was answered.
-    """
-
-    requests: int = 0
-    first_at: float = 0
-    last_at: float = 0
-
-    @property
-    def seconds(self) -> float:
-        """From the first request to the last answer."""
-        return self.last_at - self.first_at
+    requests: int
+    first_at: float
+    last_at: float
 
 
-class Api(ABC):
+@dataclass(frozen=True)
+class Api:
     """A running service.
 
     Attributes:
-        url: Its base URL.
         name: What kind it is.
+        url: Its base URL.
         latency: Seconds that every answer takes.
+        answers: When pages were answered, where only the access log tells; None for the fast one, which can be asked.
     """
 
     name: str
+    url: str
     latency: float = 0
-
-    def __init__(self, url: str) -> None:
-        """Take over a running one."""
-        self.url = url
-
-    @abstractmethod
-    def seen(self) -> Seen:
-        """Return what it saw since this was last asked for."""
-
-    @abstractmethod
-    def notice_changes(self) -> None:
-        """Take over what changed in the file."""
-
-
-class SqliteApi(Api):
-    """The running stand-in; its access log tells what it saw, each request when it is answered."""
-
-    name = "SQLite-backed"
-
-    def __init__(self, url: str, log: Iterable[str]) -> None:
-        """Read the log of a running one."""
-        super().__init__(url)
-        self._answers: list[float] = []
-        self.reader = threading.Thread(target=self._read, args=[log])
-        self.reader.start()
-
-    def notice_changes(self) -> None:
-        """Do nothing: each request sees them."""
-
-    def _read(self, log: Iterable[str]) -> None:
-        self._answers.extend(time.time() for line in log if '"GET /v1/patients?' in line)
-
-    def seen(self) -> Seen:
-        """Return what it saw since this was last asked for."""
-        answers, self._answers[:] = [*self._answers], []
-        return Seen(len(answers), answers[0], answers[-1]) if answers else Seen()
-
-
-class FastApi(Api):
-    """The running fast service."""
-
-    name = "fast"
+    answers: list[float] | None = None
 
     def ask(self, command: str, **query: int) -> Any:
-        """Have it do something and return its answer."""
+        """Have the fast one do something and return its answer."""
         return requests.get(f"{self.url}/{command}", params=query, timeout=600).json()
 
     def notice_changes(self) -> None:
-        """Take over what changed in the file."""
-        self.ask("changes")
+        """Take over what changed in the file; the stand-in does so with each request."""
+        if self.answers is None:
+            self.ask("changes")
 
     def seen(self) -> Seen:
         """Return what it saw since this was last asked for."""
-        return Seen(**self.ask("requests", forget=1))
+        if self.answers is None:
+            return Seen(**self.ask("requests", forget=1))
+        answers, self.answers[:] = [*self.answers], []
+        return Seen(len(answers), *((answers[0], answers[-1]) if answers else (0, 0)))
 
 
 @contextmanager
-def sqlite_api(database: Path) -> Iterator[SqliteApi]:
+def sqlite_api(database: Path) -> Iterator[Api]:
     """Serve a file by the stand-in."""
     command: list[str | Path] = [TOUBIB_API, "serve", "--port=0", f"--database={database}", "--access-log"]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    answers: list[float] = []
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
-        assert process.stdout  # noqa: S101 (a pipe was asked for)
-        api = SqliteApi(process.stdout.readline().split(" on ")[1].split()[0], process.stdout)
+        log = iter(process.stdout or ())
+        url = next(log).split(" on ")[1].split()[0]
+        noted = (time.time() for line in log if '"GET /v1/patients?' in line)
+        reader = threading.Thread(target=answers.extend, args=[noted])
+        reader.start()
         try:
-            yield api
+            yield Api("SQLite-backed", url, answers=answers)
         finally:
             process.terminate()
-            api.reader.join()
+            reader.join()
 
 
 @contextmanager
-def fast_api(database: Path, *, latency: float = 0, faults: float = 0) -> Iterator[FastApi]:
+def fast_api(database: Path, *, latency: float = 0, faults: float = 0) -> Iterator[Api]:
     """Serve a file by the fast service.
 
     Args:
@@ -151,9 +109,7 @@ def fast_api(database: Path, *, latency: float = 0, faults: float = 0) -> Iterat
                 if process.poll() is not None:
                     raise RuntimeError("The fast API did not start")
                 time.sleep(0.1)
-            api = FastApi(url)
-            api.latency = latency
-            yield api
+            yield Api("fast", url, latency)
         finally:
             process.terminate()
 
@@ -167,12 +123,7 @@ def _answers(url: str) -> bool:
 
 @dataclass
 class Collection:
-    """The patients of a service, in a file of the stand-in's.
-
-    Attributes:
-        path: The file.
-        patients: How many it holds.
-    """
+    """The patients of a service, in a file of the stand-in's."""
 
     path: Path
     patients: int
@@ -181,13 +132,12 @@ class Collection:
     @classmethod
     def made(cls, folder: Path, patients: int) -> Collection:
         """Return one that nobody has changed; what was made up once is copied."""
-        pattern = folder / f"{patients}.sqlite"
+        pattern, copy = folder / f"{patients}.sqlite", folder / f"{patients}.copy.sqlite"
         if not pattern.exists():
             unfinished = pattern.with_suffix(".unfinished")
             unfinished.unlink(missing_ok=True)
             prepare(unfinished, patients=patients)
             unfinished.rename(pattern)
-        copy = folder / f"{patients}.copy.sqlite"
         for left in folder.glob(f"{copy.name}*"):
             left.unlink()
         with closing(sqlite3.connect(pattern)) as source, closing(sqlite3.connect(copy)) as target:
@@ -198,10 +148,9 @@ class Collection:
         """Update patients, evenly spread over the collection and over an hour that follows the last one's."""
         self._hours += 1
         begin = datetime(2025, 1, 1, tzinfo=UTC) + timedelta(hours=self._hours)
-        step = max(self.patients // updates, 1)
         number = min(updates, self.patients)
         rows = [
-            (f"{begin + place * timedelta(hours=1) / number:%Y-%m-%d %H:%M:%S.%f}", 1 + place * step)
+            (f"{begin + place * timedelta(hours=1) / number:%Y-%m-%d %H:%M:%S.%f}", 1 + place * self.patients // number)
             for place in range(number)
         ]
         with closing(sqlite3.connect(self.path)) as connection, connection:

@@ -8,7 +8,7 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any
 
-from apis import Collection, FastApi, fast_api
+from apis import Api, Collection, fast_api
 from contenders import CONTENDERS, Contender
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def emptied(bench: Bench, contender: Contender, patients: int) -> Path:
     return folder
 
 
-def unrest(bench: Bench, contender: Contender, api: FastApi, seed: int) -> dict[str, Any]:
+def unrest(bench: Bench, contender: Contender, api: Api, seed: int) -> dict[str, Any]:
     """Load patients who change meanwhile, remove some more, load again in quiet, and count what is wrong."""
     folder = emptied(bench, contender, MOVING)
     api.seen()
@@ -94,7 +94,7 @@ def unrest(bench: Bench, contender: Contender, api: FastApi, seed: int) -> dict[
     }
 
 
-def kill(bench: Bench, contender: Contender, api: FastApi) -> dict[str, Any]:
+def kill(bench: Bench, contender: Contender, api: Api) -> dict[str, Any]:
     """Kill a first load when half of its pages are read, start it again at once, and again as long as it refuses."""
     folder = emptied(bench, contender, KILLED)
     api.seen()

@@ -44,13 +44,10 @@ class Unrest:
     """Changes that come while pages are read, tied to the pages: equal for whoever reads them.
 
     Attributes:
-        every: After how many list requests the next changes come.
-        times: How often they come.
-        updates: Patients that each updates.
-        removals: Patients that each removes.
+        every: After how many list requests the next changes come, as often as `times`.
+        updates: Patients that each updates; their ids go to `updated`.
+        removals: Patients that each removes; their ids go to `removed`.
         random: What chooses them.
-        updated: Ids of the living that were updated.
-        removed: Ids of those who were removed.
     """
 
     every: int = 1
@@ -62,22 +59,18 @@ class Unrest:
     removed: set[int] = field(default_factory=set)
 
 
-@dataclass
 class FastApi:
-    """The service, an ASGI application.
+    """The service, an ASGI application."""
 
-    Attributes:
-        database: The stand-in's SQLite file; only read.
-        latency: Seconds that every answer takes.
-        faults: The share of list requests that is answered with 503.
-    """
+    def __init__(self, database: Path, latency: float, faults: float) -> None:
+        """Prepare the answers.
 
-    database: Path
-    latency: float
-    faults: float
-
-    def __post_init__(self) -> None:
-        """Prepare the answers."""
+        Args:
+            database: The stand-in's SQLite file; only read.
+            latency: Seconds that every answer takes.
+            faults: The share of list requests that is answered with 503.
+        """
+        self._database, self._latency, self._faults = database, latency, faults
         self._rows: dict[int, bytes] = {}
         self._by_update: list[int] = []
         self._newest = ""
@@ -91,7 +84,7 @@ class FastApi:
 
     def _read_changes(self) -> None:
         """Take over what changed in the file."""
-        with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as connection:
+        with closing(sqlite3.connect(f"file:{self._database}?mode=ro", uri=True)) as connection:
             fresh: dict[int, bytes] = {}
             for patient_id, updated_at, row in connection.execute(CHANGED, [self._newest]):
                 fresh[patient_id] = row.encode()
@@ -159,7 +152,7 @@ class FastApi:
     def _answer(self, path: str, query: dict[str, str]) -> tuple[int, bytes]:
         if path == LIST_PATH:
             self._first_at = self._first_at or time.time()
-            if self._random.random() < self.faults:
+            if self._random.random() < self._faults:
                 self._requests += 1
                 return 503, b"{}"
             return 200, self._page(query)
@@ -178,7 +171,7 @@ class FastApi:
         """Answer one request."""
         await receive()
         status, body = self._answer(scope["path"], dict(parse_qsl(scope["query_string"].decode())))
-        await asyncio.sleep(self.latency)
+        await asyncio.sleep(self._latency)
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})

@@ -145,7 +145,9 @@ def reading(  # noqa: PLR0913, PLR0917
     cost = bench.succeed(measure(command))
     seen = api.seen()
     conditions = {"api": api.name, "latency": api.latency, "patients": collection.patients, "parallel": parallel}
-    bench.record(what=what, **conditions, **asdict(cost) | {"seconds": seen.seconds}, requests=seen.requests)
+    bench.record(
+        what=what, **conditions, **asdict(cost) | {"seconds": seen.last_at - seen.first_at}, requests=seen.requests
+    )
 
 
 def loader(bench: Bench, api: Api, collection: Collection) -> None:
