@@ -72,7 +72,8 @@ api: build ## Serve the bundled API on port 8000 until Ctrl+C
 test: build-local .venvs/dev/installed ## Run the tests of all packages and those of the whole
 	@.venvs/dev/bin/pytest --numprocesses auto --dist loadfile $(PYTEST_ARGS)
 
-bench: build-local .venvs/dev/installed .venvs/bench-dlt/installed .venvs/bench-plain/installed .venv/report-installed ## Measure beside dlt, the plain stack and the bare limit; SIZES=10000,100000
+BENCH := .venvs/dev .venvs/bench-dlt .venvs/bench-plain
+bench: build-report-local $(BENCH:=/installed) ## Measure beside dlt, a plain stack and the bare limit; SIZES=10000,100000
 	@.venvs/dev/bin/python benchmarks/bench.py $(if $(SIZES),--sizes $(SIZES)) $(BENCH_ARGS)
 
 test-docker: .venvs/dev/installed ## Test the images and what is typed, in containers

@@ -63,7 +63,10 @@ class Contender:
             folder: Of the destination.
             sql: A query of `held`; `changed_at` is `updated_at` as `YYYY-MM-DD HH:MM:SS.ffffff`.
         """
-        with duckdb.connect(str(folder / "patients.duckdb")) as connection:
+        database = folder / "patients.duckdb"
+        if not database.exists():
+            return []
+        with duckdb.connect(str(database), read_only=True) as connection:
             connection.execute("set timezone = 'UTC'")
             changed_at = "strftime(updated_at::timestamp, '%Y-%m-%d %H:%M:%S.%f')"
             held = f"select id, {changed_at} as changed_at from ({self.current})"  # noqa: S608 (a constant)

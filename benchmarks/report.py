@@ -126,7 +126,7 @@ def shown(value: Any) -> str:
         return f"{value:,}" if isinstance(value, int) else str(value)
     if math.isnan(value):
         return "not measured"
-    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"  # noqa: PLR2004 (three figures)
+    return f"{value:,.0f}" if value >= 100 or value.is_integer() else f"{value:.2f}"  # noqa: PLR2004 (three figures)
 
 
 def costs(results: Results, section: str, *keys: str) -> str:

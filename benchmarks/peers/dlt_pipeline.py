@@ -55,7 +55,7 @@ def main(url: str, folder: Path) -> None:
         destination=dlt.destinations.duckdb(str(folder / "patients.duckdb")),
         dataset_name="toubib",
     )
-    # its default for DuckDB, statements of SQL, takes three times the CPU and four times the memory
+    # advised for DuckDB; its default, statements of SQL, took three times the CPU and four times the memory
     pipeline.run(patients(RESTClient(url)), loader_file_format="parquet")
 
 
