@@ -72,9 +72,9 @@ api: build ## Serve the bundled API on port 8000 until Ctrl+C
 test: build-local .venvs/dev/installed ## Run the tests of all packages and those of the whole
 	@.venvs/dev/bin/pytest --numprocesses auto --dist loadfile $(PYTEST_ARGS)
 
-bench: build-local .venvs/dev/installed ## Measure the tap beside a bare client, and the transform at two sizes
-	@.venvs/dev/bin/python benchmarks/extraction.py
-	@.venvs/dev/bin/python benchmarks/transform.py
+BENCH := .venvs/dev .venvs/bench-dlt .venvs/bench-plain
+bench: build-report-local $(BENCH:=/installed) ## Measure beside dlt, a plain stack and the bare limit; SIZES=10000,100000
+	@.venvs/dev/bin/python benchmarks/bench.py $(if $(SIZES),--sizes $(SIZES)) $(BENCH_ARGS)
 
 test-docker: .venvs/dev/installed ## Test the images and what is typed, in containers
 	@.venvs/dev/bin/pytest tests/containers.py $(PYTEST_ARGS)
@@ -101,7 +101,7 @@ audit: .venvs/audit/installed ## Ask the advisory database for known vulnerabili
 	@for file in requirements/*.txt; do echo $$file; .venvs/audit/bin/pip-audit --strict --disable-pip --require-hashes -r $$file; done
 
 clean: ## Remove what was installed; the data stay
-	@rm -rf .venv .venvs .meltano .*_cache .hypothesis transform/logs transform/target
+	@rm -rf .venv .venvs .meltano .bench .*_cache .hypothesis transform/logs transform/target
 
 # -- the local runner ---------------------------------------------------------------------------------------------------
 

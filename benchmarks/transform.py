@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import tempfile
-import time
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
+from measure import PROJECT, Cost, measure
+from parts import DBT
 
-PROJECT = Path(__file__).parents[1]
-DBT = PROJECT / ".meltano/utilities/dbt/venv/bin/dbt"
+if TYPE_CHECKING:
+    from bench import Bench
+
 CHANGES = 1_000
 SIZES = {50_000: 70_000, 5_000_000: 7_000_000}
 """Patients, and rows of log to begin with: some of them have changed."""
@@ -31,38 +31,23 @@ from (select $step * row as id from range(1, $rows + 1) as numbers (row))
 """
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What a command took.
-
-    Attributes:
-        seconds: Of wall time.
-        megabytes: Of memory, at most.
-    """
-
-    seconds: float
-    megabytes: float
-
-
 def dbt(path: Path, *arguments: str) -> Cost:
     """Run dbt on a DuckDB file.
 
     Raises:
-        subprocess.CalledProcessError: It failed.
+        RuntimeError: It failed.
     """
-    environment = os.environ | {
+    environment = {
         "DBT_DUCKDB_PATH": str(path),
         "DBT_TARGET_PATH": str(path.parent / "dbt"),
         "DBT_LOG_PATH": str(path.parent / "logs"),
     }
     folder = PROJECT / "transform"
     command: list[str | Path] = [DBT, "--quiet", *arguments, "--project-dir", folder, "--profiles-dir", folder]
-    started = time.monotonic()
-    process = subprocess.Popen(command, env=environment)
-    _, status, usage = os.wait4(process.pid, 0)
-    if code := os.waitstatus_to_exitcode(status):
-        raise subprocess.CalledProcessError(code, command)
-    return Cost(time.monotonic() - started, usage.ru_maxrss / 1024)
+    cost = measure(command, environment, log=path.with_suffix(".log"))
+    if cost.exit_code:
+        raise RuntimeError(path.with_suffix(".log").read_text())
+    return cost
 
 
 def append(path: Path, rows: int, *, visit: int, step: int = 1) -> None:
@@ -71,7 +56,7 @@ def append(path: Path, rows: int, *, visit: int, step: int = 1) -> None:
         connection.execute(OBSERVATIONS, {"rows": rows, "visit": visit, "step": step})
 
 
-def measure(path: Path, patients: int, log: int) -> dict[str, Cost]:
+def builds(path: Path, patients: int, log: int) -> dict[str, Cost]:
     """Build a history and return the costs of its builds."""
     dbt(path, "run")
     append(path, patients, visit=0)
@@ -84,20 +69,9 @@ def measure(path: Path, patients: int, log: int) -> dict[str, Cost]:
     return costs
 
 
-def main() -> None:
-    """Print the costs at each size, and how they compare."""
-    results = []
+def transform(bench: Bench) -> None:
+    """Measure the builds at each size."""
     for patients, log in SIZES.items():
         with tempfile.TemporaryDirectory() as folder:
-            results.append(measure(Path(folder) / "patients.duckdb", patients, log))
-    small, large = results
-    sizes = [f"{patients:,} patients" for patients in SIZES]
-    sys.stdout.write(f"{'dbt build':<16}{sizes[0]:>24}{sizes[1]:>24}{'ratio':>8}\n")
-    for name, cost in small.items():
-        cells = [f"{one.seconds:.1f} s {one.megabytes:,.0f} MB" for one in (cost, large[name])]
-        ratio = large[name].seconds / cost.seconds
-        sys.stdout.write(f"{name:<16}{cells[0]:>24}{cells[1]:>24}{ratio:>8.2f}\n")
-
-
-if __name__ == "__main__":
-    main()
+            for what, cost in builds(Path(folder) / "patients.duckdb", patients, log).items():
+                bench.record(what=what, contender="dbt build", patients=patients, **asdict(cost))

@@ -1,0 +1,129 @@
+"""Measures the connector beside its peers and beside what bounds it: `make bench`."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import psutil
+from correctness import correctness
+from measure import PROJECT
+from parts import parts
+from runs import growth, limits
+
+from transform import transform
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from contenders import Contender
+    from measure import Cost
+
+SECTIONS = {each.__name__: each for each in (growth, limits, parts, correctness, transform)}
+ENVIRONMENTS = ("meltano", "tap-toubib", "target-duckdb", "dbt", "bench-dlt", "bench-plain")
+
+
+@dataclass
+class Bench:
+    """One run of the benchmark.
+
+    Attributes:
+        folder: Where it works.
+        results: Where each result goes at once, one JSON object a line.
+        sizes: How many patients the services hold, ascending.
+        repeat: How often what is compared is measured.
+        section: What is measured now.
+    """
+
+    folder: Path
+    results: Path
+    sizes: list[int]
+    repeat: int
+    section: str = ""
+    _began: float = field(default_factory=time.monotonic)
+
+    def record(self, **result: Any) -> None:
+        """Keep a result and show it."""
+        with self.results.open("a") as file:
+            file.write(json.dumps({"section": self.section} | result) + "\n")
+        minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
+        shown = " ".join(
+            f"{name}={value:.2f}" if isinstance(value, float) else f"{name}={value}"
+            for name, value in result.items()
+            if value and name != "marked_at"
+        )
+        click.echo(f"{minutes:02}:{seconds:02} {self.section}: {shown}")
+
+    @staticmethod
+    def succeed(cost: Cost) -> Cost:
+        """Return a cost that can be compared.
+
+        Raises:
+            ClickException: What was measured failed.
+        """
+        if cost.exit_code:
+            raise click.ClickException(f"What was to be measured failed: {cost}")
+        return cost
+
+    def destination(self, contender: Contender, patients: int) -> Path:
+        """Return the folder of a contender's destination."""
+        return self.folder / self.section / f"{contender.name}-{patients}"
+
+    def write(self, name: str, content: dict[str, Any]) -> Path:
+        """Write a file of JSON and return its path."""
+        path = self.folder / name
+        path.write_text(json.dumps(content))
+        return path
+
+
+def machine() -> dict[str, Any]:
+    """Describe what is measured, by what each environment was asked to have, and on what."""
+    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    memory = psutil.virtual_memory().total / 1e9
+    return {
+        "machine": f"{os.cpu_count()} cores ({cpu[1] if cpu else 'unknown'}), {memory:.0f} GB",
+        "system": f"{platform.platform()}, Python {platform.python_version()}",
+    } | {name: ", ".join(sorted(pins(name))) for name in ENVIRONMENTS}
+
+
+def pins(environment: str) -> Iterator[str]:
+    """Yield the packages that an environment was asked to have, each with its version."""
+    requirements = PROJECT / "requirements" / environment
+    pinned = dict(re.findall(r"^(\S+)==(\S+)", requirements.with_suffix(".txt").read_text(), re.MULTILINE))
+    for name in re.findall(r"^[a-z][a-z-]*", requirements.with_suffix(".in").read_text(), re.MULTILINE):
+        yield f"{name} {pinned[name]}"
+
+
+@click.command()
+@click.option("--sizes", default="10000,100000,1000000", help="Patients that the services hold.")
+@click.option("--repeat", default=3, help="How often what is compared is measured; medians are shown.")
+@click.option("--only", type=click.Choice(list(SECTIONS)), multiple=True, help="Measure these again, keep the rest.")
+@click.option("--results", type=click.Path(path_type=Path), default=Path(__file__).with_name("results"))
+@click.option("--folder", type=click.Path(path_type=Path), default=PROJECT / ".bench", help="Where it works.")
+def main(sizes: str, repeat: int, only: tuple[str, ...], results: Path, folder: Path) -> None:
+    """Measure, then report."""
+    folder.mkdir(parents=True, exist_ok=True)
+    results.mkdir(parents=True, exist_ok=True)
+    lines = results / "results.jsonl"
+    chosen = only or tuple(SECTIONS)
+    kept = lines.read_text().splitlines(keepends=True) if lines.exists() else []
+    lines.write_text("".join(row for row in kept if json.loads(row)["section"] not in {"machine", *chosen}))
+    bench = Bench(folder.resolve(), lines, sorted(map(int, sizes.split(","))), repeat)
+    bench.section = "machine"
+    bench.record(**machine())
+    for bench.section in chosen:
+        SECTIONS[bench.section](bench)
+        # by the environment that can draw; what was measured is kept without it
+        subprocess.run([PROJECT / ".venv/bin/python", Path(__file__).with_name("report.py"), results], check=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""Who is measured: the connector, and what else one could take, each as its own documentation advises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+from measure import PROJECT, Cost, measure, start
+
+if TYPE_CHECKING:
+    import subprocess
+    from pathlib import Path
+
+IN_FLIGHT = 4
+"""Requests that the connector has in flight at most, by default; the others are given as many where they can."""
+
+PEERS = PROJECT / "benchmarks/peers"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A way to replicate the patients with their history.
+
+    Attributes:
+        name: What it is called.
+        command: The command line; `{url}` and `{folder}` are replaced.
+        environment: What else it is told; the same are replaced.
+        current: A query for the id and `updated_at` of each row that is a patient's current one.
+        loaded: What it prints when all rows are loaded and the history is still to be built.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    environment: dict[str, str]
+    current: str
+    loaded: str = "\0"
+
+    def load(self, url: str, folder: Path) -> Cost:
+        """Load what a destination lacks, and wait for the end.
+
+        Args:
+            url: Of the service.
+            folder: Of the destination.
+        """
+        log = folder / "log"
+        return measure(*self._call(url, folder), log=log, mark=self.loaded)
+
+    def start(self, url: str, folder: Path) -> subprocess.Popen[str]:
+        """Start to load what a destination lacks."""
+        return start(*self._call(url, folder))
+
+    def _call(self, url: str, folder: Path) -> tuple[list[str], dict[str, str]]:
+        return (
+            [each.format(url=url, folder=folder) for each in self.command],
+            {name: each.format(url=url, folder=folder) for name, each in self.environment.items()},
+        )
+
+    def query(self, folder: Path, sql: str) -> list[tuple[Any, ...]]:
+        """Ask for the rows that are current ones, `held`, by `id` and `changed_at`; nothing where nothing was loaded.
+
+        Args:
+            folder: Of the destination.
+            sql: A query of `held`; `changed_at` is `updated_at` as `YYYY-MM-DD HH:MM:SS.ffffff`.
+        """
+        database = folder / "patients.duckdb"
+        if not database.exists():
+            return []
+        with duckdb.connect(str(database), read_only=True) as connection:
+            connection.execute("set timezone = 'UTC'")
+            changed_at = "strftime(updated_at::timestamp, '%Y-%m-%d %H:%M:%S.%f')"
+            held = f"select id, {changed_at} as changed_at from ({self.current})"  # noqa: S608 (a constant)
+            try:
+                return connection.sql(f"with held as ({held}) {sql}").fetchall()
+            except duckdb.CatalogException:
+                return []
+
+
+CONNECTOR = Contender(
+    "connector",
+    ("bin/toubib-connector", "run"),
+    {"RUNNER": "local", "API_BASEURL": "{url}", "DESTINATION_DUCKDB_PATH": "{folder}/patients.duckdb"},
+    "select patient_id as id, updated_at from main.patients_history where is_current",
+    loaded="Block run completed",
+)
+DLT = Contender(
+    "dlt",
+    (str(PROJECT / ".venvs/bench-dlt/bin/python"), str(PEERS / "dlt_pipeline.py"), "{url}", "{folder}"),
+    {
+        "EXTRACT__WORKERS": str(IN_FLIGHT),
+        "EXTRACT__MAX_PARALLEL_ITEMS": str(IN_FLIGHT),
+        "RUNTIME__DLTHUB_TELEMETRY": "false",
+    },
+    "select id, updated_at from toubib.patients where _dlt_valid_to is null",
+)
+PLAIN = Contender(
+    "plain",
+    (str(PEERS / "plain/load.sh"), "{url}", "{folder}"),
+    {},
+    "select id, updated_at from main_snapshots.patients_snapshot where dbt_valid_to is null",
+)
+CONTENDERS = (CONNECTOR, DLT, PLAIN)

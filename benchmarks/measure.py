@@ -1,0 +1,102 @@
+"""What a command costs: whole processes, with all that they start and wait for."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PROJECT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a command took.
+
+    Attributes:
+        seconds: Of wall time.
+        cpu: Seconds of user and system time, of the process and all that it waited for.
+        megabytes: Of memory, of the largest of them.
+        exit_code: Of the process; negative when a signal ended it.
+        marked_at: When it printed the line that was looked for, in seconds since 1970; 0 if it did not.
+    """
+
+    seconds: float
+    cpu: float
+    megabytes: float
+    exit_code: int
+    marked_at: float = 0
+
+
+def start(
+    command: Sequence[str | Path], environment: dict[str, str], *, stdin: Path = Path(os.devnull)
+) -> subprocess.Popen[str]:
+    """Start a command in a session of its own, in the project's folder, as if no `make` had called this."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    with stdin.open() as file:
+        return subprocess.Popen(
+            command,
+            cwd=PROJECT,
+            env=inherited | environment,
+            stdin=file,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+
+def measure(
+    command: Sequence[str | Path],
+    environment: dict[str, str] | None = None,
+    *,
+    log: Path = Path(os.devnull),
+    mark: str = "\0",
+    stdin: Path = Path(os.devnull),
+) -> Cost:
+    """Run a command to its end.
+
+    Args:
+        command: The command line.
+        environment: Added to this process's own.
+        log: Where what it prints goes.
+        mark: What to look for in the lines that it prints.
+        stdin: What it reads.
+    """
+    with tempfile.NamedTemporaryFile("r") as usage:
+        helper = [sys.executable, "-S", __file__, usage.name, *command]
+        marked_at = 0.0
+        with start(helper, environment or {}, stdin=stdin) as process, log.open("w") as file:
+            for line in process.stdout or ():
+                file.write(line)
+                if not marked_at and mark in line:
+                    marked_at = time.time()
+        seconds, cpu, megabytes, exit_code = json.load(usage)
+        return Cost(seconds, cpu, megabytes, exit_code, marked_at)
+
+
+def main(usage: str, *command: str) -> None:
+    """Run a command and write down what it cost.
+
+    A process begins with the memory of the one that starts it, as far as its largest size is concerned: so a small one
+    starts what is measured, not the benchmark.
+    """
+    began = time.monotonic()
+    pid = os.posix_spawnp(command[0], command, os.environ)
+    _, status, used = os.wait4(pid, 0)
+    seconds = time.monotonic() - began
+    cpu, megabytes = used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+    Path(usage).write_text(json.dumps([seconds, cpu, megabytes, os.waitstatus_to_exitcode(status)]))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
