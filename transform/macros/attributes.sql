@@ -3,7 +3,7 @@
 {% macro attributes() %}
   {% set names = log_columns() %}
   {% set result = [] %}
-  {% for name in names if name not in ['id', 'created_at', 'updated_at'] and not name.startswith('_sdc_') %}
+  {% for name in names if name not in ['id', 'created_at', 'updated_at', 'patient_bucket'] and not name.startswith('_sdc_') %}
     {% do result.append(name) if not modules.re.sub(retyped(), '', name) in names | reject('equalto', name) %}
   {% endfor %}
   {{ return(result) }}

@@ -27,6 +27,37 @@
   try_cast({{ value }} as {{ type }})
 {%- endmacro %}
 
+{# Removes all rows of a table. #}
+{% macro empty(table) %}
+  {{- return(adapter.dispatch('empty')(table)) }}
+{% endmacro %}
+
+{% macro duckdb__empty(table) -%}
+  delete from {{ table }}
+{%- endmacro %}
+
+{# How the history is kept and brought up to date: the configuration of an incremental model. #}
+{% macro storage() %}
+  {{- return(adapter.dispatch('storage')()) }}
+{% endmacro %}
+
+{% macro duckdb__storage() %}
+  {{- return({'incremental_strategy': 'delete+insert', 'unique_key': 'patient_id'}) }}
+{% endmacro %}
+
+{# What a select list and a query end with for that. #}
+{% macro bucket() %}
+  {{- return(adapter.dispatch('bucket')()) }}
+{% endmacro %}
+
+{% macro default__bucket() %}{% endmacro %}
+
+{% macro by_bucket() %}
+  {{- return(adapter.dispatch('by_bucket')()) }}
+{% endmacro %}
+
+{% macro default__by_bucket() %}{% endmacro %}
+
 {# What a load that was killed left behind. #}
 {% macro drop_leftovers() %}
   {{- return(adapter.dispatch('drop_leftovers')()) }}
@@ -86,6 +117,12 @@
 
 {# dbt writes descriptions into the file for tables and views only. #}
 {% macro comment_on_table_function() %}
+  {{- return(adapter.dispatch('comment_on_table_function')()) }}
+{% endmacro %}
+
+{% macro default__comment_on_table_function() %}{% endmacro %}
+
+{% macro duckdb__comment_on_table_function() %}
   comment on macro table main.{{ this.identifier }} is {{ duckdb_escape_comment(model.description) }}
 {% endmacro %}
 

@@ -1,6 +1,6 @@
 {{ config(
   materialized='table_function',
-  parameters=['"at"'],
+  parameters=[adapter.quote('at')],
   persist_docs={},
   post_hook='{{ comment_on_table_function() }}'
 ) }}
@@ -14,4 +14,6 @@ select
 from {{ ref('patients_history') }}
 -- a keyword since DuckDB 1.3
 -- noqa: disable=RF06
-where valid_from <= cast("at" as timestamp) and (valid_to > cast("at" as timestamp) or is_current)
+where
+  valid_from <= cast({{ columns(['at']) }} as timestamp)
+  and (valid_to > cast({{ columns(['at']) }} as timestamp) or is_current)

@@ -21,11 +21,10 @@
 #}
 {{ config(
   materialized='incremental',
-  incremental_strategy='delete+insert',
-  unique_key='patient_id',
   on_schema_change='sync_all_columns',
   pre_hook='{{ drop_repetitions() }}',
-  post_hook='{{ move_loaded_until() }}'
+  post_hook='{{ move_loaded_until() }}',
+  **storage()
 ) }}
 {% set late = late_attributes() %}
 {% set seen_order = 'observed_at, deleted_at nulls first, updated_at nulls first' %}
@@ -34,7 +33,7 @@
 with observations as (
   select * from {{ ref('stg_patients') }}
   {% if is_incremental() %}
-    where patient_id in ({{ new_patients() }})
+    where {{ is_touched() }}
   {% endif %}
 ),
 
@@ -64,6 +63,7 @@ with observations as (
       updated_at,
       deleted_at,
       observed_at
+      {{- bucket() }}
     from observations
   ),
 {% endif %}
@@ -189,5 +189,7 @@ select
   observed_at,
   created_at,
   latest_updated_at as updated_at
+  {{- bucket() }}
 from closed
 where deleted_at is null
+{{ by_bucket() }}

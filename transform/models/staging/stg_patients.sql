@@ -8,4 +8,5 @@ select
   cast(_sdc_deleted_at as timestamp) as deleted_at,
   _sdc_extracted_at as observed_at,
   _sdc_batched_at as loaded_at
+  {{- bucket() }}
 from log
