@@ -16,7 +16,7 @@ COPY meltano.yml ./
 # what a run writes leads out of the image; libraries that several plugins bring are stored once
 RUN mkdir /data && ln -s /data data \
  && uv pip install --no-deps --build-constraints requirements/build.txt --editable connector \
- && meltano --log-level=warning install \
+ && meltano --log-level=warning install tap-toubib target-duckdb dbt \
  && rm -r .meltano/run .venv/bin/uv .venv/bin/uvx && ln -s /tmp .meltano/run \
  && hardlink --quiet --content --include '[.]so' .
 

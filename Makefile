@@ -27,8 +27,8 @@ SERVE := .venvs/toubib-api/bin/toubib-api serve --database data/toubib.sqlite
 CHANGE := .venvs/toubib-api/bin/toubib-api change --database data/toubib.sqlite
 endif
 
-.PHONY: help build init-db run full-refresh rebuild-history schedule status report sql docs demo api test test-docker endurance \
-  bench lint requirements sbom audit clean
+.PHONY: help build init-db run full-refresh rebuild-history schedule status report sql docs demo api test test-docker \
+  test-spark bench-spark endurance bench lint requirements sbom audit clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' Makefile
@@ -79,6 +79,12 @@ bench: build-report-local $(BENCH:=/installed) ## Measure beside dlt, a plain st
 test-docker: .venvs/dev/installed ## Test the images and what is typed, in containers
 	@.venvs/dev/bin/pytest tests/containers.py $(PYTEST_ARGS)
 
+test-spark: build-spark .venvs/dev/installed ## Compare the history on a Spark cluster, started for it, with DuckDB's
+	@.venvs/dev/bin/pytest tests/spark.py $(PYTEST_ARGS)
+
+bench-spark: build-spark .venvs/dev/installed ## Measure builds of the history on a Spark cluster at two sizes
+	@PYTHONPATH=tests .venvs/dev/bin/python benchmarks/spark.py
+
 endurance: build-local .venvs/dev/installed ## Run again and again under kills, outages and a full disk; RUNS=200
 	@.venvs/dev/bin/python tests/endurance.py $(or $(RUNS),200)
 
@@ -126,7 +132,16 @@ build-local: .venv/installed .meltano/installed .venvs/toubib-api/installed
 .meltano/installed: .venv/installed meltano.yml requirements/tap-toubib.txt requirements/target-duckdb.txt \
     requirements/dbt.txt tap-toubib/pyproject.toml
 	@echo "Installing the plugins into .meltano"
-	@.venv/bin/meltano --log-level=warning install
+	@.venv/bin/meltano --log-level=warning install tap-toubib target-duckdb dbt
+	@touch $@
+
+# where one machine is not enough; Java 17 is needed, too
+.PHONY: build-spark
+build-spark: build-local .meltano/spark-installed ## Install what the environment `spark` of Meltano needs
+
+.meltano/spark-installed: .meltano/installed requirements/target-jsonl.txt requirements/dbt-spark.txt
+	@echo "Installing Spark and its plugins into .meltano"
+	@.venv/bin/meltano --log-level=warning install target-jsonl dbt-spark
 	@touch $@
 
 # what `report` needs beyond the rest, in the environment of the commands

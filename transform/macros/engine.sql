@@ -36,16 +36,16 @@
   delete from {{ table }}
 {%- endmacro %}
 
-{# How the history is kept and brought up to date: the configuration of an incremental model. #}
-{% macro storage() %}
-  {{- return(adapter.dispatch('storage')()) }}
+{# How the history of touched patients takes the place of what it was. #}
+{% macro incremental_strategy() %}
+  {{- return(adapter.dispatch('incremental_strategy')()) }}
 {% endmacro %}
 
-{% macro duckdb__storage() %}
-  {{- return({'incremental_strategy': 'delete+insert', 'unique_key': 'patient_id'}) }}
+{% macro duckdb__incremental_strategy() %}
+  {{- return('delete+insert') }}
 {% endmacro %}
 
-{# What a select list and a query end with for that. #}
+{# A column of a select list, and the end of a query, where the engine keeps the history in parts. #}
 {% macro bucket() %}
   {{- return(adapter.dispatch('bucket')()) }}
 {% endmacro %}

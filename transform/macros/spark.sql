@@ -22,12 +22,12 @@
   truncate table {{ table }}
 {%- endmacro %}
 
-{% macro spark__storage() %}
-  {{- return({'incremental_strategy': 'insert_overwrite', 'partition_by': 'patient_bucket', 'file_format': 'parquet'}) }}
+{% macro spark__incremental_strategy() %}
+  {{- return('insert_overwrite') }}
 {% endmacro %}
 
 {% macro spark__bucket() -%}
-  , patient_bucket
+  patient_bucket,
 {%- endmacro %}
 
 {# Else each task would write a file into each bucket. #}

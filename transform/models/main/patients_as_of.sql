@@ -1,6 +1,6 @@
 {{ config(
   materialized='table_function',
-  parameters=[adapter.quote('at')],
+  parameters=[columns(['at'])],
   persist_docs={},
   post_hook='{{ comment_on_table_function() }}'
 ) }}

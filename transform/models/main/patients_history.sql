@@ -21,10 +21,11 @@
 #}
 {{ config(
   materialized='incremental',
+  incremental_strategy=incremental_strategy(),
+  unique_key='patient_id',
   on_schema_change='sync_all_columns',
   pre_hook='{{ drop_repetitions() }}',
-  post_hook='{{ move_loaded_until() }}',
-  **storage()
+  post_hook='{{ move_loaded_until() }}'
 ) }}
 {% set late = late_attributes() %}
 {% set seen_order = 'observed_at, deleted_at nulls first, updated_at nulls first' %}
@@ -62,8 +63,8 @@ with observations as (
       created_at,
       updated_at,
       deleted_at,
+      {{ bucket() }}
       observed_at
-      {{- bucket() }}
     from observations
   ),
 {% endif %}
@@ -185,11 +186,11 @@ select
   valid_from,
   valid_to,
   valid_to is null as is_current,
+  {{ bucket() }}
   case when next_deleted_at is not null then 'deletion' when valid_to is not null then 'change' end as ended_by,
   observed_at,
   created_at,
   latest_updated_at as updated_at
-  {{- bucket() }}
 from closed
 where deleted_at is null
 {{ by_bucket() }}

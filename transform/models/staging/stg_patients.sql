@@ -7,6 +7,6 @@ select
   {{ typed_columns(attributes() + ['created_at', 'updated_at']) }},
   cast(_sdc_deleted_at as timestamp) as deleted_at,
   _sdc_extracted_at as observed_at,
+  {{ bucket() }}
   _sdc_batched_at as loaded_at
-  {{- bucket() }}
 from log
