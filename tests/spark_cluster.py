@@ -70,6 +70,7 @@ class Spark:
             "spark.driver.bindAddress": HOST,
             "spark.sql.warehouse.dir": self.folder / "warehouse",
             "spark.hadoop.javax.jdo.option.ConnectionURL": f"jdbc:derby:{self.folder}/metastore;create=true",
+            "spark.driver.extraJavaOptions": f"-Dderby.system.home={self.folder}",
             "spark.ui.enabled": "false",
             **settings,
         }
