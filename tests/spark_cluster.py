@@ -155,7 +155,7 @@ def wait_for_workers(page: str, number: int) -> None:
         try:
             if httpx.get(page).json()["aliveworkers"] == number:
                 return
-        except httpx.TransportError:
-            pass
+        except (httpx.TransportError, ValueError):
+            pass  # its page is not there yet, or empty
         time.sleep(0.5)
     raise TimeoutError("the cluster did not start")
