@@ -28,7 +28,7 @@ CHANGE := .venvs/toubib-api/bin/toubib-api change --database data/toubib.sqlite
 endif
 
 .PHONY: help build init-db run full-refresh rebuild-history schedule status report sql docs demo api test test-docker \
-  test-spark bench-spark endurance bench lint requirements sbom audit clean
+  build-spark test-spark bench-spark endurance bench lint requirements sbom audit clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' Makefile
@@ -136,7 +136,6 @@ build-local: .venv/installed .meltano/installed .venvs/toubib-api/installed
 	@touch $@
 
 # where one machine is not enough; Java 17 is needed, too
-.PHONY: build-spark
 build-spark: build-local .meltano/spark-installed ## Install what the environment `spark` of Meltano needs
 
 .meltano/spark-installed: .meltano/installed requirements/target-jsonl.txt requirements/dbt-spark.txt

@@ -206,7 +206,11 @@ def written(spark: Spark, table: str) -> dict[int, set[tuple[str, int]]]:
 
 
 def test_a_rebuilt_history_is_the_same(replicas: Replicas) -> None:
-    query = "select cast(columns(*) as varchar) from history"
+    query = """
+        select patient_id, patient_version_id, first_name, last_name, insurance, ended_by, is_current, patient_bucket,
+          cast(columns('_at$|^valid_') as varchar)
+        from history
+    """
     before = Counter(replicas.spark.history(query))
     replicas.spark.dbt("run", "--full-refresh")
     assert Counter(replicas.spark.history(query)) == before
