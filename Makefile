@@ -83,7 +83,7 @@ test-spark: build-spark .venvs/dev/installed ## Compare the history on a Spark c
 	@.venvs/dev/bin/pytest tests/spark.py $(PYTEST_ARGS)
 
 bench-spark: build-spark .venvs/dev/installed ## Measure builds of the history on a Spark cluster at two sizes
-	@PYTHONPATH=tests .venvs/dev/bin/python benchmarks/spark.py
+	@PYTHONPATH=tests .venvs/dev/bin/python benchmarks/on_spark.py
 
 endurance: build-local .venvs/dev/installed ## Run again and again under kills, outages and a full disk; RUNS=200
 	@.venvs/dev/bin/python tests/endurance.py $(or $(RUNS),200)
