@@ -77,9 +77,12 @@ class Destination:
             Failure: It is no DuckDB file, or another process holds it.
         """
         try:
-            # the loader's older DuckDB cannot always open a file in which metadata were used again
-            config = {"experimental_metadata_reuse": False}
-            connection = duckdb.connect(str(self.path), read_only=read_only, config=config)
+            connection = duckdb.connect(
+                str(self.path),
+                read_only=read_only,
+                # the loader's older DuckDB cannot always open a file in which metadata were used again
+                config={"experimental_metadata_reuse": False},
+            )
         except duckdb.Error as error:
             raise Failure(f"Cannot open {self.path}: {str(error).splitlines()[0]}") from error
         with connection:
