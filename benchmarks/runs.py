@@ -138,7 +138,7 @@ def tap(bench: Bench, api: Api, collection: Collection, parallel: int = IN_FLIGH
     reading(bench, "tap alone", command, api, collection, parallel)
 
 
-def reading(  # noqa: PLR0913, PLR0917
+def reading(  # noqa: PLR0913, PLR0917 (each is a column of the result)
     bench: Bench, what: str, command: list[Any], api: Api, collection: Collection, parallel: int
 ) -> None:
     """Record what a client costs that only reads; its wall time is from the first request to the last answer."""

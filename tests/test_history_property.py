@@ -26,8 +26,20 @@ NAMING_RUN = 4
 MINUTE = 60_000_000
 HOUR = 60 * MINUTE
 NAMES = [
-    *((None, None), ("", None), (None, ""), ("a", "bc"), ("ab", "c"), ("a", None), (None, "a"), ("abc", "")),
-    *(("NULL", "null"), ("a\nb", '"'), ("'", "\\"), ("\N{PILE OF POO}", "\u2028"), ("A", "BC"), (" a", "bc ")),
+    (None, None),
+    ("", None),
+    (None, ""),
+    ("a", "bc"),
+    ("ab", "c"),
+    ("a", None),
+    (None, "a"),
+    ("abc", ""),
+    ("NULL", "null"),
+    ("a\nb", '"'),
+    ("'", "\\"),
+    ("\N{PILE OF POO}", "\u2028"),
+    ("A", "BC"),
+    (" a", "bc "),
 ]
 PATIENTS = range(2_000)
 """Compared with the model."""

@@ -54,6 +54,7 @@ class PatientsStream(RESTStream[int]):
         """Return what counts the pages."""
         return Pages(start_value=0, page_size=PAGE_SIZE)
 
+    # the SDK's signature
     def get_url_params(self, context: Context | None, next_page_token: int | None) -> dict[str, Any]:  # noqa: ARG002
         """Return the query of a page."""
         return {
