@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
+from typing import TYPE_CHECKING
 
+import click
 import duckdb
 import psutil
 from spark_cluster import Spark, cluster
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 SIZES = {5_000_000: 256, 20_000_000: 1_024}
 """Rows of log, and in how many buckets: about as many rows in each."""
+FIRST = "first build"
 CHANGES = 1_000
 TOUCHED = 16
 """Buckets that hold all patients who change."""
@@ -100,8 +105,8 @@ def rows_read(events: Path) -> int:
     return total
 
 
-def measure(spark: Spark, rows: int) -> dict[str, Cost]:
-    """Build a history and return the costs of its builds."""
+def builds(spark: Spark, rows: int) -> Iterator[tuple[str, Cost]]:
+    """Build a history, and yield the cost of each build."""
     patients = rows * 5 // 7
     spark.configure(
         SETTINGS | {"spark.eventLog.dir": f"file:{spark.folder}/events", "spark.eventLog.compress": "false"}
@@ -109,34 +114,32 @@ def measure(spark: Spark, rows: int) -> dict[str, Cost]:
     (spark.folder / "events").mkdir()
     observe(spark, f"from range(1, {patients + 1})", visit=0)
     observe(spark, f"from range(1, {rows - patients + 1})", visit=1)
-    costs = {"first build": build(spark)}
+    yield FIRST, build(spark)
     files = spark.glob("main.patients_history")
     in_few_buckets = f"""
         select patient_id from read_parquet('{files}', hive_partitioning = true)
         where patient_bucket < {TOUCHED} group by patient_id order by hash(patient_id) limit {CHANGES}
     """  # noqa: S608 (constants)
     observe(spark, in_few_buckets, visit=2)
-    costs[f"{CHANGES:,} changes in {TOUCHED} buckets"] = build(spark)
+    yield f"{CHANGES:,} changes in {TOUCHED} buckets", build(spark)
     anywhere = f"select row * {patients // CHANGES} from range(1, {CHANGES + 1}) as numbers (row)"  # noqa: S608 (constants)
     observe(spark, anywhere, visit=3)
-    costs[f"{CHANGES:,} changes anywhere"] = build(spark)
-    return costs
+    yield f"{CHANGES:,} changes anywhere", build(spark)
 
 
 def main() -> None:
-    """Print the costs at each size, and how they compare."""
-    results = []
+    """Print the costs at each size as they come, and how the first builds compare."""
+    click.echo(f"{'rows of log':>11}  {'dbt run':<32}{'s':>6}{'MB':>7}{'rows read':>13}{'buckets written':>17}")
+    seconds_per_row = []
     for rows, buckets in SIZES.items():
         with tempfile.TemporaryDirectory() as folder, cluster(Path(folder) / "cluster") as master:
-            results.append(measure(Spark(Path(folder) / "spark", master, buckets), rows))
-    sys.stdout.write(f"{'dbt run':<34}{'rows of log':>12}{'s':>8}{'MB':>8}{'rows read':>14}{'buckets written':>18}\n")
-    for name in results[0]:
-        for rows, result in zip(SIZES, results, strict=True):
-            cost = result[name]
-            cells = f"{cost.seconds:>8.0f}{cost.megabytes:>8.0f}{cost.rows:>14,}{cost.written:>18}"
-            sys.stdout.write(f"{name:<34}{rows:>12,}{cells}\n")
-    small, large = (result["first build"].seconds / rows for rows, result in zip(SIZES, results, strict=True))
-    sys.stdout.write(f"time per row of the first build, large to small: {large / small:.2f}\n")
+            for name, cost in builds(Spark(Path(folder) / "spark", master, buckets), rows):
+                cells = f"{cost.seconds:>6.0f}{cost.megabytes:>7.0f}{cost.rows:>13,}{cost.written:>17}"
+                click.echo(f"{rows:>11,}  {name:<32}{cells}")
+                if name == FIRST:
+                    seconds_per_row.append(cost.seconds / rows)
+    small, large = seconds_per_row
+    click.echo(f"time per row of the first build, large to small: {large / small:.2f}")
 
 
 if __name__ == "__main__":

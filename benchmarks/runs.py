@@ -67,11 +67,15 @@ def first_load(bench: Bench, contender: Contender, api: Api, collection: Collect
 
 
 def load(bench: Bench, contender: Contender, api: Api, collection: Collection, what: str) -> Cost:
-    """Run a contender on its destination of a size, record what it cost, and check what is there."""
+    """Run a contender on its destination of a size, record what it cost, and check what is there.
+
+    Raises:
+        ClickException: It failed; what the others took cannot be compared with that.
+    """
     folder = bench.destination(contender, collection.patients)
     folder.mkdir(parents=True, exist_ok=True)
     api.seen()
-    cost = contender.load(api.url, folder)
+    cost = bench.succeed(contender.load(api.url, folder))
     seen = api.seen()
     bench.record(
         what=what,

@@ -13,7 +13,9 @@ import duckdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import PROJECT
+from support import PROJECT, Destination
+
+from toubib_connector import destination as connector
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,3 +75,16 @@ def test_every_string_is_loaded_as_it_is(names: list[str], tmp_path_factory: pyt
     loaded = load(tmp_path_factory.mktemp("hostile"), names)
     # the one thing that the loader does not tell apart
     assert [name for _, name, _ in loaded] == [name or None for name in names]
+
+
+def test_whoever_writes_the_file_leaves_it_as_the_loader_can_open_it(tmp_path: Path) -> None:
+    """Where metadata were used again at checkpoints, the loader's DuckDB refused the file after a few runs.
+
+    That takes a million patients: `make bench BENCH_ARGS="--only growth"` has them.
+    """
+    path = tmp_path / "patients.duckdb"
+    reused = "select current_setting('experimental_metadata_reuse')"
+    with connector.Destination(path).connect(read_only=False) as connection:
+        assert connection.execute(reused).fetchone() == (False,)
+    shown = Destination(path).dbt("--quiet", "show", "--output=json", "--inline", f"{reused} as reused")
+    assert '"reused": false' in shown.stdout.lower()
