@@ -9,9 +9,9 @@
    whose type has changed is text, with what is in the columns that the loader put aside. #}
 {% macro typed_columns(names) -%}
   {%- for name in names %}
-    {%- set parts = [adapter.quote(name)] %}
-    {%- for other in log_columns() if modules.re.sub(retyped(), '', other) == name and other != name %}
-      {%- do parts.append(adapter.quote(other)) %}
+    {%- set parts = [] %}
+    {%- for column in log_columns() if name in [in_models(column), in_models(modules.re.sub(retyped(), '', column))] %}
+      {%- do parts.append(adapter.quote(column)) %}
     {%- endfor %}
     {%- set value %}
       {%- if parts | length == 1 -%}

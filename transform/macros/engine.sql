@@ -88,26 +88,26 @@
   delete from raw.patients where rowid in (
     with observations as (
       select
-        rowid as observation,
+        rowid as _sdc_row,
         row(
           {{ columns(log_columns() | reject('in', ['_sdc_extracted_at', '_sdc_batched_at'])) }},
           {{ is_believable('_sdc_extracted_at') }}
           {%- for since in late_attributes().values() %}, {{ observed_before(since, '_sdc_extracted_at') }}{% endfor %}
-        ) as seen,
-        lag(seen) over (
+        ) as _sdc_seen,
+        lag(_sdc_seen) over (
           partition by id
           order by
             _sdc_extracted_at,
             cast(_sdc_deleted_at as timestamp) nulls first,
             updated_at nulls first,
-            {{ content(attributes() + ['created_at']) }}
-        ) as seen_before
+            {{ content(log_attributes() + ['created_at']) }}
+        ) as _sdc_seen_before
       from raw.patients
       where id in (select id from raw.patients where _sdc_batched_at > (select loaded_until from staging.history_loaded_until))
     )
 
-    select observation from observations
-    where seen = seen_before
+    select _sdc_row from observations
+    where _sdc_seen = _sdc_seen_before
   );
   delete from raw.rejected_records where rowid in (
     select rowid from raw.rejected_records

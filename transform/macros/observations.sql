@@ -16,12 +16,12 @@
   {% endset %}
   {% set runs = run_query(query).rows if execute else [] %}
   {% set result = {} %}
-  {% for name in attributes() if runs and name not in runs[0][0].split(',') %}
+  {% for name in log_attributes() if runs and name not in runs[0][0].split(',') %}
     {% set since = [] %}
     {% for run in runs if name in run[0].split(',') %}
       {% do since.append(run[1]) %}
     {% endfor %}
-    {% do result.update({name: since | first}) %}
+    {% do result.update({in_models(name): since | first}) %}
   {% endfor %}
   {{ return(result) }}
 {% endmacro %}
