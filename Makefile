@@ -23,7 +23,7 @@ ifeq ($(RUNNER),docker)
 SERVE := docker compose up toubib
 CHANGE := docker compose exec toubib toubib-api change
 else
-SERVE := .venvs/toubib-api/bin/toubib-api serve --database data/toubib.sqlite
+SERVE := umask 077; .venvs/toubib-api/bin/toubib-api serve --database data/toubib.sqlite
 CHANGE := .venvs/toubib-api/bin/toubib-api change --database data/toubib.sqlite
 endif
 
@@ -49,7 +49,7 @@ rebuild-history: build ## Build the history again from the log
 
 sql: .venvs/sql/installed ## Open a prompt on the database, read only, with a few ready queries
 	@for file in transform/analyses/*.sql; do printf '.read %-46s %s\n' $$file "$$(head -1 $$file)"; done
-	@.venvs/sql/bin/duckdb -readonly $(or $(DESTINATION_DUCKDB_PATH),data/destination.duckdb)
+	@.venvs/sql/bin/duckdb -readonly "$(or $(DESTINATION_DUCKDB_PATH),data/destination.duckdb)"
 
 docs: build ## Make the site that describes the tables and where they come from
 	@$(CONNECTOR) docs

@@ -95,6 +95,16 @@ def test_patients_are_tested_until_a_build_passes(destination: Destination) -> N
     assert destination.query("select count(*) from staging.untested_patients") == [(0,)]
 
 
+def test_what_is_loaded_after_the_clock_was_set_back_is_built(destination: Destination) -> None:
+    append(destination, "A", 10)
+    assert destination.dbt("run").returncode == 0
+    with duckdb.connect(str(destination.path)) as connection:
+        connection.execute("update staging.history_loaded_until set loaded_until = timestamp '2999-01-01'")
+    append(destination, "B", 20)
+    assert destination.dbt("run").returncode == 0
+    assert destination.query("select count(*) from main.patients where first_name = 'B'") == [(PATIENTS,)]
+
+
 def test_a_date_that_cannot_be_read_is_a_warning_without_the_value(destination: Destination) -> None:
     append(destination, "A", 10, date_of_birth="Planted-Marker")
     outcome = destination.dbt("build")

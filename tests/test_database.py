@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import UTC, timedelta, timezone
 from pathlib import Path
 
+import duckdb
 import pytest
 from support import PROJECT, Destination, stand_in
 
@@ -12,12 +14,13 @@ QUERIES = sorted((PROJECT / "transform/analyses").glob("*.sql"))
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Destination:
-    """A destination after two runs, patient 42 changed in between."""
+    """A destination after two runs, patient 42 changed and another one created in between."""
     folder = tmp_path_factory.mktemp("database")
     destination = Destination(folder / "patients.duckdb")
     with stand_in(folder / "toubib.sqlite", 60) as api:
         assert destination.make("run", api_url=api.url).returncode == 0
         api.update(42, last_name="Changed")
+        api.create(email="n@example.org", first_name="N", last_name="N", date_of_birth="2000-01-01", total_visits=0)
         assert destination.make("run", api_url=api.url).returncode == 0
     return destination
 
@@ -47,6 +50,19 @@ def test_a_renamed_file_answers_the_same(loaded: Destination, tmp_path: Path) ->
     copy = loaded.copy(tmp_path / "renamed.duckdb")
     for table in ("main.patients", "main.patient_changes", "main.syncs", "main.patients_as_of('2100-01-01')"):
         assert copy.rows(table) == loaded.rows(table)
+
+
+def test_an_instant_is_in_utc_whatever_the_zone_of_the_session(loaded: Destination) -> None:
+    query = "select last_name from main.patients_as_of({}) where patient_id = 42"
+    [(changed_at,)] = loaded.query("select changed_at from main.patient_changes")
+    # Montreal is behind UTC by five hours then
+    behind = changed_at.replace(tzinfo=UTC).astimezone(timezone(timedelta(hours=-5)))
+    with duckdb.connect(str(loaded.path), read_only=True) as connection:
+        connection.execute("set timezone = 'America/Montreal'")
+        for instant in ("now()", f"'{changed_at}'", f"timestamp '{changed_at}'", f"'{behind}'", f"'{changed_at}Z'"):
+            assert connection.sql(query.format(instant)).fetchall() == [("Changed",)], instant
+        earlier = behind - timedelta(microseconds=1)
+        assert connection.sql(query.format(f"'{earlier}'")).fetchall() != [("Changed",)]
 
 
 def test_every_table_and_documented_column_has_a_comment(loaded: Destination) -> None:

@@ -66,6 +66,13 @@ def test_meltano_knows_the_settings_of_the_tap(settings: dict[str, dict[str, Any
         assert (known[name].get("kind") == "integer") == ("integer" in setting["type"])
 
 
+def test_compose_passes_the_settings_on_that_the_environment_has(extractor: dict[str, Any]) -> None:
+    passed = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())["services"]["connector"]["environment"]
+    own = {"api_url", "full_refresh", "stream_maps"}
+    names = {f"TAP_TOUBIB_{setting['name'].upper()}" for setting in extractor["settings"] if setting["name"] not in own}
+    assert {name for name, value in passed.items() if value is None} == names | {"TOUBIB_PUBLISH"}
+
+
 def test_every_column_is_described(destination: Destination) -> None:
     assert destination.make("init-db").returncode == 0
     described: dict[str, dict[str, str]] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,6 @@ from toubib_api.testing import serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 def api_that_answers(status: int, *, healthy: bool) -> FastAPI:
@@ -103,6 +103,57 @@ def test_a_destination_that_is_no_duckdb_file(tmp_path: Path) -> None:
     with stand_in(tmp_path / "toubib.sqlite", 5) as api:
         assert str(path) in said(Destination(path), api.url)
     assert path.read_text() == "no database\n" * 1000
+
+
+@pytest.mark.parametrize("command", ["status", "report", "rebuild-history", "docs"])
+def test_a_destination_that_does_not_exist(tmp_path: Path, command: str) -> None:
+    path = tmp_path / "mistyped.duckdb"
+    outcome = Destination(path).make(command)
+    assert outcome.returncode != 0
+    assert f"Error: There is no {path} yet. A run makes it." in outcome.stdout.splitlines()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_destination_that_is_a_folder(tmp_path: Path) -> None:
+    outcome = Destination(tmp_path).run("status")
+    assert outcome.returncode == 1
+    assert outcome.stdout.startswith("Error: Invalid value for '--destination' (env var: 'DESTINATION_DUCKDB_PATH'): ")
+    assert "is a directory" in outcome.stdout
+
+
+def test_a_state_that_cannot_be_read(loaded: Destination, tmp_path: Path) -> None:
+    copy = loaded.copy(tmp_path / "patients.duckdb")
+    state = Path(f"{copy.path}.meltano.db")
+    state.write_text("no database\n" * 1000)
+    with stand_in(tmp_path / "toubib.sqlite", 20) as api:
+        assert f"Error: Cannot read {state}: file is not a database" in said(copy, api.url)
+        state.unlink()
+        assert "0 new, 0 changed, 0 deleted" in copy.make("run", api_url=api.url).stdout
+
+
+def test_a_token_that_no_header_can_hold(loaded: Destination) -> None:
+    with serving(api_that_answers(200, healthy=True)) as url:
+        outcome = loaded.run("run", API_BASEURL=url, TAP_TOUBIB_AUTH_TOKEN="from a file\n")  # noqa: S106 (made up)
+    assert outcome.stdout.splitlines()[-1].startswith("Error: TAP_TOUBIB_AUTH_TOKEN holds what no header can")
+
+
+def test_a_health_that_is_busy_is_asked_again(loaded: Destination) -> None:
+    app = FastAPI(openapi_url=None)
+    answers = iter([429, 503, 200])
+
+    @app.get("/{path:path}")
+    def answer(path: str) -> Response:
+        return Response('"OK"', next(answers) if path == "health" else 401)
+
+    with serving(app) as url:
+        assert "answered 401" in said(loaded, url)
+    assert list(answers) == []
+
+
+def test_what_was_loaded_from_another_api_is_not_mixed_with_the_bundled_one(loaded: Destination) -> None:
+    outcome = loaded.make("run")
+    assert outcome.returncode != 0
+    assert f"Error: No API answers on localhost:8000, and {loaded.path} was loaded from another one" in outcome.stdout
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

@@ -70,10 +70,11 @@ def test_of_two_runs_at_once_the_second_leaves(destination: Destination, api: Ap
     assert holds_every_patient(destination, api)
 
 
-def test_a_stopped_run_ends_at_once(destination: Destination, api: Api) -> None:
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_run_ends_at_once(destination: Destination, api: Api, signum: signal.Signals) -> None:
     stopped = start(destination, api)
-    stopped.send_signal(signal.SIGTERM)
-    assert stopped.wait(timeout=10) == 128 + signal.SIGTERM
+    stopped.send_signal(signum)
+    assert stopped.wait(timeout=10) == 128 + signum
     assert parts_of_runs(destination) == []
 
 

@@ -120,3 +120,11 @@ def test_status_is_told_while_the_file_is_being_written(destination: Destination
         outcome = destination.run("status")
     assert outcome.returncode == 0, outcome.stdout
     assert f"{PATIENTS} living patients" in outcome.stdout
+
+
+def test_status_cannot_be_told_then_without_a_published_copy(destination: Destination, published: Path) -> None:
+    published.unlink()
+    with duckdb.connect(str(destination.path)):
+        outcome = destination.run("status")
+    assert outcome.returncode == 1
+    assert outcome.stdout.startswith(f"Error: A run is writing to {destination.path}. ")

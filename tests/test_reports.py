@@ -46,7 +46,7 @@ def test_status_tells_the_runs_and_how_the_destination_stands(loaded: Destinatio
     assert outcome.returncode == 0, outcome.stdout
     runs = [re.split(r"\s*│\s*", line)[3:8] for line in outcome.stdout.splitlines() if "first_load" in line]
     assert runs == [["first_load", "6", "120", "0", "0"]]
-    assert re.search(r"The source as of [-\d: ]+ UTC, \d minutes ago: 121 patients", outcome.stdout)
+    assert re.search(r"The source as of [-\d: ]+ UTC, 00:00:\d\d ago: 121 patients", outcome.stdout)
     assert re.search(r"121 living patients, 124 versions, \d+ observations, 0 rejected records", outcome.stdout)
     assert re.search(r"clinic.duckdb has \d+\.\d MB", outcome.stdout)
 

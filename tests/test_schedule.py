@@ -8,6 +8,7 @@ import signal
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +19,6 @@ from toubib_api.testing import serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 MINUTE_AND_A_BIT = 75
 """Seconds until something that happens each minute has happened."""
@@ -75,11 +75,13 @@ def api_that_never_answers_for_patients() -> FastAPI:
 
 def test_a_week_begins_on_sunday_as_in_cron(project: Callable[..., str], tmp_path: Path) -> None:
     destination = Destination(tmp_path / "weekly.duckdb")
+    # its own database is none of the scheduler's business
+    Path(f"{destination.path}.meltano.db").write_text("half made")
     printed = tmp_path / "printed"
     scheduler = destination.start("schedule", output=printed, MELTANO_PROJECT_ROOT=project("@weekly"))
     wait_for(lambda: re.search("Schedule hourly.*\n", printed.read_text()), 30)
     scheduler.send_signal(signal.SIGTERM)
-    assert scheduler.wait(timeout=10) == 0
+    assert scheduler.wait(timeout=20) == 0
     found = re.search(
         r"^Schedule hourly \(0 0 \* \* 0\) runs next on (\w+), (\S+) 00:00 \w+$", printed.read_text(), re.MULTILINE
     )
@@ -113,12 +115,13 @@ def test_a_run_is_left_out_while_one_is_under_way_and_a_signal_reaches_that(
     printed = tmp_path / "printed"
     with serving(api_that_never_answers_for_patients()) as url:
         scheduler = destination.start(
-            "schedule", output=printed, MELTANO_PROJECT_ROOT=project("* * * * *"), API_BASEURL=url
+            "schedule", output=printed, MELTANO_PROJECT_ROOT=project("* * * * *", "* * * * *"), API_BASEURL=url
         )
         wait_for(lambda: "still under way; this one is left out" in printed.read_text(), 2 * MINUTE_AND_A_BIT)
-        assert printed.read_text().count("/health:") == 1
         scheduler.send_signal(signal.SIGTERM)
         assert scheduler.wait(timeout=30) == 0
+        # nor did the run of the other schedule begin that waited for the end of this one
+        assert printed.read_text().count("/health:") == 1
     assert outcome(destination)["exit_code"] == 128 + signal.SIGTERM
     sick = destination.run("healthy")
     assert sick.returncode == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import ssl
 import subprocess
@@ -21,6 +22,7 @@ from toubib_api.app import create_app
 from toubib_api.database import prepare
 from toubib_api.release import CURRENT
 from toubib_api.testing import serving
+from toubib_connector.redaction import Redaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -149,8 +151,22 @@ def test_an_error_of_dbt_is_told_without_the_value(loaded: Destination, api: Api
     outcome = run(loaded, api.url)
     assert outcome.returncode != 0
     assert "Conversion Error: (withheld" in outcome.stdout
-    assert "Done. PASS=" in outcome.stdout
+    assert re.search("Error: .* failed; its log above says why", outcome.stdout)
     assert told(loaded, outcome) == []
+
+
+def test_a_line_that_reached_the_loader_in_part_is_not_told(tmp_path: Path) -> None:
+    target = PROJECT / ".meltano/loaders/target-duckdb/venv/bin/target-duckdb"
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"filepath": str(tmp_path / "patients.duckdb"), "default_target_schema": "raw"}))
+    part = f'{{"type": "RECORD", "stream": "patients", "record": {{"id": 1, "last_name": "{MARKER}'
+    outcome = subprocess.run([target, "--config", config], input=part, check=False, capture_output=True, text=True)
+    lines = (outcome.stdout + outcome.stderr).splitlines()
+    assert any(MARKER in line for line in lines)
+    redact = Redaction()
+    shown = [redact("target-duckdb", line) or "" for line in lines]
+    assert any("Unable to parse: (withheld" in line for line in shown)
+    assert MARKER not in "".join(shown)
 
 
 @contextmanager

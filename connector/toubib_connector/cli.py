@@ -21,15 +21,25 @@ from toubib_connector.status import show_status
 from toubib_connector.summary import summarize, warnings
 
 JOB = "toubib"
+VERSIONS = "select count(*), count(distinct patient_id) from main.patients_history"
 
 
 class Commands(click.Group):
-    """Commands that tell what the operating system refuses, a full disk for instance, in one line."""
+    """Commands that tell in one line what is wrong with a setting, and what the operating system refuses."""
+
+    def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
+        """Take the settings."""
+        try:
+            return super().make_context(*arguments, **extra)
+        except click.BadParameter as error:
+            raise Failure(error.format_message()) from error
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
         try:
             return super().invoke(ctx)
+        except click.BadParameter as error:
+            raise Failure(error.format_message()) from error
         except OSError as error:
             raise Failure(f"{error.filename or 'Cannot write'}: {error.strerror}") from error
 
@@ -120,14 +130,18 @@ def run(destination: Destination, api_url: str, auth_token: str | None, *, full_
 @click.pass_obj
 def rebuild_history(destination: Destination) -> None:
     """Build the history again from the log alone."""
+    destination.check_exists()
     with destination.lock():
         run_meltano(destination, "invoke", "dbt:rebuild")
+    with destination.connect(read_only=True) as connection:
+        say("Built {} versions of {} patients".format(*connection.execute(VERSIONS).fetchone() or ()))
 
 
 @main.command()
 @click.pass_obj
 def docs(destination: Destination) -> None:
     """Describe the tables and where they come from, as one page to open in a browser."""
+    destination.check_exists()
     with destination.lock():
         run_meltano(destination, "invoke", "dbt:docs", log_level="warning")
     say(f"Open {destination.work_folder / 'dbt' / 'static_index.html'}")

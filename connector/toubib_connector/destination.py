@@ -69,6 +69,15 @@ class Destination:
         """What `report` draws."""
         return self.path.with_name(f"{self.path.stem}.report.html")
 
+    def check_exists(self) -> None:
+        """Make sure that something was loaded or made.
+
+        Raises:
+            Failure: Nothing was.
+        """
+        if not self.path.exists():
+            raise Failure(f"There is no {self.path} yet. A run makes it.")
+
     @contextmanager
     def connect(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
         """Open the file.
@@ -95,19 +104,24 @@ class Destination:
         Raises:
             Failure: There is none, it cannot be opened, or it has not the tables that a run or `init-db` leaves.
         """
-        if not self.path.exists():
-            raise Failure(f"There is no {self.path} yet. A run makes it.")
+        self.check_exists()
+        path = self.path
         try:
             with self.connect(read_only=True):
-                path = self.path
+                pass
         except Failure as error:
-            if not (HOLDER.search(error.message) and self.published.exists()):
+            if not HOLDER.search(error.message):
                 raise
             path = self.published
+            if not path.exists():
+                raise Failure(
+                    f"A run is writing to {self.path}. Try again when it has ended, or set TOUBIB_PUBLISH=true: then "
+                    "each run leaves a copy that can be read meanwhile."
+                ) from error
         try:
             with Destination(path).connect(read_only=True) as connection:
                 yield connection
-        except duckdb.CatalogException as error:
+        except (duckdb.CatalogException, duckdb.BinderException) as error:
             raise Failure(f"{path} has not the tables of a finished run yet. `init-db` makes them.") from error
 
     @contextmanager

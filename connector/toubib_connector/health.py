@@ -5,12 +5,18 @@ from __future__ import annotations
 import re
 
 import requests
-from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
+from requests.adapters import HTTPAdapter
+from requests.exceptions import InvalidHeader, InvalidSchema, InvalidURL, MissingSchema
+from urllib3 import Retry
 
 from toubib_connector.log import Failure, say
 
 TIMEOUT = 10
 """Seconds."""
+
+BUSY = (429, 500, 502, 503, 504)
+RETRIES = Retry(connect=0, read=0, status=5, status_forcelist=BUSY, backoff_factor=0.5, raise_on_status=False)
+"""For a quarter of a minute; what does not listen is not waited for."""
 
 
 def check_health(api_url: str, auth_token: str | None) -> None:
@@ -24,7 +30,12 @@ def check_health(api_url: str, auth_token: str | None) -> None:
     headers = {"Authorization": f"Bearer {auth_token}"} if auth_token else {}
     say(f"GET {url}:")
     try:
-        response = requests.get(asked, headers=headers, timeout=TIMEOUT)
+        with requests.Session() as session:
+            for scheme in ("http://", "https://"):
+                session.mount(scheme, HTTPAdapter(max_retries=RETRIES))
+            response = session.get(asked, headers=headers, timeout=TIMEOUT)
+    except InvalidHeader as error:
+        raise Failure("TAP_TOUBIB_AUTH_TOKEN holds what no header can, such as a line break.") from error
     except (MissingSchema, InvalidSchema, InvalidURL) as error:
         raise Failure(f"{url} is no address. API_BASEURL must look like http://toubib:8000.") from error
     except requests.RequestException as error:
@@ -38,6 +49,6 @@ def check_health(api_url: str, auth_token: str | None) -> None:
     if not response.ok or response.text.strip() != '"OK"':
         raise Failure(
             f'{url} answered {response.status_code} {response.reason}, but not the "OK" of a healthy Toubib service. '
-            "Is API_BASEURL right?"
+            + ("Run again later." if response.status_code in BUSY else "Is API_BASEURL right?")
         )
     say(response.text)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +19,22 @@ from toubib_connector.redaction import Redaction
 from toubib_connector.state import discard_half_made
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from toubib_connector.destination import Destination
 
 PROJECT = Path(__file__).parents[2]
 MELTANO = Path(sys.executable).with_name("meltano")
 
+UNTOLD = re.compile(
+    "METRIC$|Force option is enabled|No state was found, complete import|"
+    "Running state operation for environment .* outside of an environment"
+)
+"""What Meltano tells of runs that are as they should be; three of them as warnings."""
+
 
 def run_meltano(destination: Destination, *arguments: str, log_level: str = "info") -> None:
-    """Run Meltano and pass its log on. A SIGTERM ends it, and with it this process.
+    """Run Meltano and pass its log on. SIGTERM and SIGINT end it, and with it this process.
 
     Args:
         destination: Where data and state go.
@@ -45,9 +54,31 @@ def run_meltano(destination: Destination, *arguments: str, log_level: str = "inf
         text=True,
         close_fds=False,
     )
-    stopped: list[psutil.Process] = []
+    reason = f"meltano {arguments[0]} failed; its log above says why"
+    redact = Redaction()
+    with _ended_by_signals(process):
+        for line in process.stdout or ():
+            record = _record(line)
+            logger = record.get("name", "meltano")
+            message = redact(logger, record["event"].rstrip())
+            if message is None or UNTOLD.match(message):
+                continue
+            say(message, record["level"], logger, record.get("timestamp"))
+            if record["level"] == "critical":
+                reason = message
+        failed = process.wait()
+    if failed:
+        raise Failure(reason)
 
-    def stop(*_: object) -> None:
+
+@contextmanager
+def _ended_by_signals(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Have SIGTERM and SIGINT end a Meltano with all that it started, and then this process."""
+    stopped: list[psutil.Process] = []
+    received: list[int] = []
+
+    def stop(signum: int, _: object) -> None:
+        received.append(signum)
         with suppress(psutil.NoSuchProcess):
             run = psutil.Process(process.pid)
             # Meltano alone would leave a dbt that has just begun behind, to meet the next run
@@ -56,24 +87,15 @@ def run_meltano(destination: Destination, *arguments: str, log_level: str = "inf
             with suppress(psutil.NoSuchProcess):
                 part.terminate()
 
-    signal.signal(signal.SIGTERM, stop)
-    reason = f"meltano {arguments[0]} failed; its log above says why"
-    redact = Redaction()
-    for line in process.stdout or ():
-        record = _record(line)
-        logger = record.get("name", "meltano")
-        message = redact(logger, record["event"].rstrip())
-        if message in {None, "METRIC"}:
-            continue
-        say(message, record["level"], logger, record.get("timestamp"))
-        if record["level"] == "critical":
-            reason = message
-    failed = process.wait()
-    if stopped:
+    previous = {signum: signal.signal(signum, stop) for signum in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)
+    if received:
         psutil.wait_procs(stopped)
-        sys.exit(128 + signal.SIGTERM)
-    if failed:
-        raise Failure(reason)
+        sys.exit(128 + received[0])
 
 
 def _record(line: str) -> dict[str, Any]:
@@ -97,6 +119,8 @@ def _system_folder(destination: Destination) -> Path:
 
 def _environment(destination: Destination) -> dict[str, str]:
     environment = os.environ | {
+        # the state is kept for each
+        "MELTANO_ENVIRONMENT": "prod",
         "TARGET_DUCKDB_FILEPATH": str(destination.path),
         "DBT_DUCKDB_PATH": str(destination.path),
         "MELTANO_SYS_DIR_ROOT": str(_system_folder(destination)),
@@ -107,7 +131,9 @@ def _environment(destination: Destination) -> dict[str, str]:
         # its log is a part of Meltano's; a second one on disk would hold what is withheld in the first
         "DBT_LOG_LEVEL_FILE": "none",
         "DBT_LOG_PATH": str(destination.scratch),
+        # nobody reads the artefacts, which take longer to write than most models to build
         "DBT_WRITE_JSON": "false",
+        "DBT_LOG_LEVEL": "warn",
         "DBT_USE_COLORS": "false",
     }
     # in meltano.yml this one names the state of a destination in a system database that several share

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 
-ERROR = re.compile(r"^(?P<prefix>.*?)(?P<kind>[A-Z]\w*(?: [A-Za-z]+)*? ?(?:Error|Exception)): +\S")
-"""A line that tells an error, DuckDB's `Conversion Error: ...` or Python's `ValueError: ...`."""
+ERROR = re.compile(
+    r"^(?P<prefix>.*?)(?P<kind>[A-Z]\w*(?: [A-Za-z]+)*? ?(?:Error|Exception)|Unable to parse):(?: +\S|$)"
+)
+"""A line that tells an error: DuckDB's `Conversion Error: ...`, Python's `ValueError: ...`, the loader's own."""
 
 HARMLESS = {
     *("Binder Error", "Catalog Error", "IO Error", "Out of Memory Error", "Parser Error", "Permission Error"),

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_SCHEDULER_STARTED
@@ -78,9 +79,10 @@ class Scheduler:
         destination.work_folder.mkdir(parents=True, exist_ok=True)
         self._destination = destination
         self._process: subprocess.Popen[bytes] | None = None
+        self._is_stopping = False
         # one run at a time, whatever schedule it is of: the next one waits for its end
         self._scheduler = BlockingScheduler(executors={"default": {"type": "threadpool", "max_workers": 1}})
-        schedules = [schedule for schedule in _schedules(destination) if schedule["job"]["name"] == job]
+        schedules = [schedule for schedule in _schedules() if schedule["job"]["name"] == job]
         if not schedules:
             raise Failure(f"meltano.yml has no schedule of the job {job}.")
         for schedule in schedules:
@@ -89,8 +91,6 @@ class Scheduler:
                 CronTrigger(schedule["cron_interval"]),
                 name=schedule["name"],
                 args=[schedule["name"], schedule["env"]],
-                max_instances=1,
-                coalesce=True,
                 misfire_grace_time=None,
             )
 
@@ -108,11 +108,15 @@ class Scheduler:
             say(f"Schedule {job.name} ({job.trigger}) runs next on {job.next_run_time:%A, %Y-%m-%d %H:%M %Z}")
 
     def _stop(self, *_: object) -> None:
+        # a run that waits for the end of this one would begin then
+        self._is_stopping = True
         if self._process:
             self._process.send_signal(signal.SIGTERM)
         self._scheduler.shutdown(wait=False)
 
     def _run(self, schedule: str, environment: dict[str, str]) -> None:
+        if self._is_stopping:
+            return
         started_at = datetime.now(UTC)
         # with a terminal's Ctrl+C, too, the signal reaches the run once
         self._process = subprocess.Popen(
@@ -133,15 +137,17 @@ def last_outcome(destination: Destination) -> Outcome | None:
     return Outcome(**json.loads(destination.outcome.read_text()))
 
 
-def _schedules(destination: Destination) -> list[dict[str, Any]]:
-    listing = subprocess.run(
-        [MELTANO, "--log-level=error", "schedule", "list", "--format=json"],
-        check=False,
-        cwd=PROJECT,
-        env=os.environ | {"MELTANO_DATABASE_URI": f"sqlite:///{destination.system_database}"},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+def _schedules() -> list[dict[str, Any]]:
+    # Meltano wants a database even for this; that of the destination is its runs' own
+    with TemporaryDirectory() as folder:
+        listing = subprocess.run(
+            [MELTANO, "--log-level=error", "schedule", "list", "--format=json"],
+            check=False,
+            cwd=PROJECT,
+            env=os.environ | {"MELTANO_DATABASE_URI": f"sqlite:///{folder}/meltano.db"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
     if listing.returncode:
         raise Failure("Meltano cannot list its schedules; its log above says why")
     return [schedule for schedule in json.loads(listing.stdout)["schedules"]["job"] if schedule["cron_interval"]]

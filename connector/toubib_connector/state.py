@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 from pyroaring import BitMap64
 
+from toubib_connector.log import Failure
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -90,16 +92,7 @@ def write_state(destination: Destination, *, anew: bool) -> Path:
 def discard_half_made(destination: Destination) -> None:
     """Remove a system database without a state: Meltano cannot use one that a kill or a full disk left half made."""
     path = destination.system_database
-    if not path.exists():
-        return
-    with closing(sqlite3.connect(path)) as connection:
-        try:
-            has_state = connection.execute("select 1 from state").fetchone()
-        except sqlite3.OperationalError as error:
-            if "no such table" not in str(error):
-                raise
-            has_state = None
-    if not has_state:
+    if path.exists() and not _states(destination, "select 1 from state"):
         for suffix in ("", "-wal", "-shm"):
             path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)
 
@@ -108,16 +101,29 @@ def _remembered(destination: Destination) -> dict[str, Any]:
     """Return the state of the patients in Meltano's system database, empty if there is none."""
     if not destination.system_database.exists():
         return {}
-    with closing(sqlite3.connect(f"file:{destination.system_database}?mode=ro", uri=True)) as connection:
-        try:
-            query = "select completed_state, partial_state from state where state_id = ?"
-            states = connection.execute(query, [STATE_ID]).fetchone() or ()
-        except sqlite3.OperationalError:  # there is no such table before the first run
-            states = ()
+    query = "select completed_state, partial_state from state where state_id = ?"
     remembered: dict[str, Any] = {}
-    for state in states:
+    for state in _states(destination, query, STATE_ID):
         remembered |= json.loads(state or "{}").get("singer_state", {}).get("bookmarks", {}).get("patients", {})
     return remembered
+
+
+def _states(destination: Destination, query: str, *parameters: str) -> tuple[Any, ...]:
+    """Return the first row that a query of Meltano's states gives, nothing if there is none.
+
+    Raises:
+        Failure: The system database cannot be read.
+    """
+    path = destination.system_database
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        try:
+            return connection.execute(query, parameters).fetchone() or ()
+        except sqlite3.Error as error:
+            if "no such table" in str(error):  # before the first run
+                return ()
+            raise Failure(
+                f"Cannot read {path}: {error}. If it is damaged, remove it: the next run reads every patient again."
+            ) from error
 
 
 def _instant(destination: Destination, query: str, *parameters: datetime) -> datetime | None:

@@ -27,7 +27,7 @@ limit 10
 TOTALS = """
 select
   max(started_at),
-  date_diff('minute', max(started_at), now() at time zone 'UTC'),
+  to_seconds(date_diff('second', max(started_at), now() at time zone 'UTC'))::varchar,
   max_by(total_items_after, started_at),
   (select count(*) from main.patients),
   (select count(*) from main.patients_history),
@@ -40,13 +40,11 @@ from main.syncs
 def show_status(connection: duckdb.DuckDBPyConnection) -> None:
     """Print the last runs, how old the data are, and how many."""
     connection.sql(RUNS).show(max_width=160)
-    as_of, minutes, in_the_source, living, versions, observations, rejected = (
-        connection.execute(TOTALS).fetchone() or ()
-    )
+    as_of, age, in_the_source, living, versions, observations, rejected = connection.execute(TOTALS).fetchone() or ()
     if as_of is None:
         say("Nothing was loaded yet.")
         return
-    say(f"The source as of {as_of:%Y-%m-%d %H:%M:%S} UTC, {minutes} minutes ago: {in_the_source} patients")
+    say(f"The source as of {as_of:%Y-%m-%d %H:%M:%S} UTC, {age} ago: {in_the_source} patients")
     say(
         f"The destination: {living} living patients, {versions} versions, {observations} observations, "
         f"{rejected} rejected records"

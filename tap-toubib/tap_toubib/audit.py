@@ -48,7 +48,7 @@ class SyncsStream(Stream):
     schema = th.PropertiesList(
         th.Property("started_at", th.DateTimeType, description="When the first request was sent."),
         th.Property("ended_at", th.DateTimeType, description="When the last record was read."),
-        th.Property("kind", th.StringType, description="first_load, changes, or full: everything, on every run."),
+        th.Property("kind", th.StringType, description="first_load, changes, or full: everything once more."),
         th.Property("columns", th.StringType, description="The columns that the source had, joined by commas."),
         th.Property("total_items_before", COUNT, description="Patients in the source at the first request."),
         th.Property("total_items_after", COUNT, description="Patients in the source at the last request."),

@@ -103,12 +103,13 @@ class PatientsStream(Stream):
         latest = datetime.fromisoformat(self.audit.started_at)
         self.audit.total_items_before = next(iter(self._opening_pages.values())).total_items
         changes = [
-            record[order.field]
+            datetime.fromisoformat(record[order.field])
             for order in self._plan.changes
             for record in self._opening_pages[order].records
             if record.get(order.field)
         ]
-        return min(datetime.fromisoformat(max(changes)), latest) if changes else None
+        # one in the future says nothing of where the source's clock stands, which may be behind this one
+        return max((change for change in changes if change <= latest), default=latest) if changes else None
 
     def get_records(self, context: Context | None) -> Iterator[Record]:
         """Yield what the destination lacks, then leave the bookmark for the next run.

@@ -48,14 +48,15 @@ class Plan:
     def of(cls, api: Capabilities) -> Self:
         """Return the plan for an API."""
         columns = api.schema["properties"].keys() & api.sortable
+        instants = {name for name in columns if api.schema["properties"][name].get("format") == "date-time"}
         orders = (Order(PRIMARY_KEY), Order(EMAIL), Order(CREATED_AT), Order(UPDATED_AT, "desc"))
         any_other = Order(min(columns or api.sortable, default=DEFAULT_SORT_FIELD))
         load = next((order for order in orders if order.field in columns), any_other)
-        if UPDATED_AT not in columns or api.schema["properties"][UPDATED_AT].get("format") != "date-time":
+        if UPDATED_AT not in instants:
             return cls(load, ())
         if UPDATED_AT not in api.nullable:
             return cls(load, (Order(UPDATED_AT, "desc"),))
         # a patient that was never updated may be without the one instant, but not without the other
-        if CREATED_AT in columns:
+        if CREATED_AT in instants:
             return cls(load, (Order(UPDATED_AT, "desc"), Order(CREATED_AT, "desc")))
         return cls(load, ())

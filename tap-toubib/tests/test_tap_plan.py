@@ -67,3 +67,5 @@ def test_field_that_patients_do_not_have_is_not_sorted_by(document: Callable[...
 def test_changes_are_told_by_instants_only(document: Callable[..., dict[str, Any]], column: dict[str, str]) -> None:
     described = document("id", "updated_at", updated_at=column)
     assert Plan.of(negotiate(described)) == Plan(Order("id"), ())
+    nullable = document("id", "created_at", "updated_at", nullable=("updated_at",), created_at=column)
+    assert Plan.of(negotiate(nullable)) == Plan(Order("id"), ())

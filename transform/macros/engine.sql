@@ -18,6 +18,19 @@
   {{ instant }} + to_microseconds({{ number }})
 {%- endmacro %}
 
+{# An instant in UTC: one that names no zone is, others are brought to it, whatever the session's zone is. #}
+{% macro utc(instant) %}
+  {{- return(adapter.dispatch('utc')(instant)) }}
+{% endmacro %}
+
+{% macro duckdb__utc(instant) -%}
+  case
+    when regexp_matches(cast({{ instant }} as varchar), ':.*(Z|[+-][0-9:]+)$')
+      then cast({{ instant }} as timestamptz) at time zone 'UTC'
+    else cast({{ instant }} as timestamp)
+  end
+{%- endmacro %}
+
 {# A value as another type, null where it has no such value. #}
 {% macro try_cast(value, type) %}
   {{- return(adapter.dispatch('try_cast')(value, type)) }}

@@ -9,6 +9,24 @@
   create schema if not exists staging;
   create table if not exists staging.history_loaded_until as select timestamp '0001-01-01' as loaded_until;
   create table if not exists staging.untested_patients (patient_id bigint);
+  -- the clock was set back: what is loaded now lies before the mark
+  update staging.history_loaded_until set loaded_until = timestamp '0001-01-01'
+  where loaded_until > now() at time zone 'UTC';
+{% endmacro %}
+
+{# A history without rows is made anew: what is added to a table later stands behind all of its columns. #}
+{% macro drop_empty_history() %}
+  {{- return(adapter.dispatch('drop_empty_history')()) }}
+{% endmacro %}
+
+{% macro default__drop_empty_history() %}{% endmacro %}
+
+{% macro duckdb__drop_empty_history() %}
+  {% set history = adapter.get_relation(target.database, 'main', 'patients_history') if execute %}
+  {% if history and not run_query('select 1 from main.patients_history limit 1').rows %}
+    {% do adapter.drop_relation(history) %}
+    {% do adapter.commit() %}
+  {% endif %}
 {% endmacro %}
 
 {# The patients that the new part of the log names. #}

@@ -13,6 +13,11 @@
   timestamp_micros(unix_micros({{ instant }}) + {{ number }})
 {%- endmacro %}
 
+{# The parameter is an instant already. #}
+{% macro spark__utc(instant) -%}
+  {{ instant }}
+{%- endmacro %}
+
 {# A year alone and words such as `today` would do here. #}
 {% macro spark__try_cast(value, type) -%}
   try_cast(case when cast({{ value }} as string) rlike '^ *[0-9]+-[0-9]+-[0-9]+' then {{ value }} end as {{ type }})

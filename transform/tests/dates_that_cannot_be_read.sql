@@ -1,5 +1,5 @@
 -- depends_on: {{ ref('patients_history') }}
--- a warning with what the history has as null, since the log holds text there that is no date
+-- a warning of what the history has as null, since the log holds text there that is no date
 {{ config(severity='warn') }}
 
 {% for name in var('types') %}

@@ -16,4 +16,3 @@ where
   valid_to <= valid_from
   or next_from < coalesce(valid_to, timestamp '9999-12-31')
   or (next_from > valid_to and ended_by = 'change')
-  or (next_from is not null and valid_to is null)

@@ -15,5 +15,5 @@ from {{ ref('patients_history') }}
 -- a keyword since DuckDB 1.3
 -- noqa: disable=RF06
 where
-  valid_from <= cast({{ columns(['at']) }} as timestamp)
-  and (valid_to > cast({{ columns(['at']) }} as timestamp) or is_current)
+  valid_from <= {{ utc(columns(['at'])) }}
+  and (valid_to > {{ utc(columns(['at'])) }} or is_current)
