@@ -137,6 +137,12 @@ def test_a_token_that_no_header_can_hold(loaded: Destination) -> None:
     assert outcome.stdout.splitlines()[-1].startswith("Error: TAP_TOUBIB_AUTH_TOKEN holds what no header can")
 
 
+def test_a_setting_that_is_out_of_range(loaded: Destination, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAP_TOUBIB_PAGE_SIZE", "0")
+    with serving(api_that_answers(200, healthy=True)) as url:
+        assert said(loaded, url).endswith("0 is less than the minimum of 2 in config['page_size']")
+
+
 def test_a_health_that_is_busy_is_asked_again(loaded: Destination) -> None:
     app = FastAPI(openapi_url=None)
     answers = iter([429, 503, 200])
@@ -153,7 +159,7 @@ def test_a_health_that_is_busy_is_asked_again(loaded: Destination) -> None:
 def test_what_was_loaded_from_another_api_is_not_mixed_with_the_bundled_one(loaded: Destination) -> None:
     outcome = loaded.make("run")
     assert outcome.returncode != 0
-    assert f"Error: No API answers on localhost:8000, and {loaded.path} was loaded from another one" in outcome.stdout
+    assert f"Error: No API answers on localhost:8000. Start the one that {loaded.path} was loaded" in outcome.stdout
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

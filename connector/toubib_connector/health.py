@@ -15,7 +15,15 @@ TIMEOUT = 10
 """Seconds."""
 
 BUSY = (429, 500, 502, 503, 504)
-RETRIES = Retry(connect=0, read=0, status=5, status_forcelist=BUSY, backoff_factor=0.5, raise_on_status=False)
+RETRIES = Retry(
+    connect=0,
+    read=0,
+    status=5,
+    status_forcelist=BUSY,
+    backoff_factor=0.5,
+    respect_retry_after_header=False,
+    raise_on_status=False,
+)
 """For a quarter of a minute; what does not listen is not waited for."""
 
 
