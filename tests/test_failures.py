@@ -137,10 +137,12 @@ def test_a_token_that_no_header_can_hold(loaded: Destination) -> None:
     assert outcome.stdout.splitlines()[-1].startswith("Error: TAP_TOUBIB_AUTH_TOKEN holds what no header can")
 
 
-def test_a_setting_that_is_out_of_range(loaded: Destination, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_setting_that_will_not_do(loaded: Destination, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAP_TOUBIB_PAGE_SIZE", "0")
     with serving(api_that_answers(200, healthy=True)) as url:
         assert said(loaded, url).endswith("0 is less than the minimum of 2 in config['page_size']")
+        monkeypatch.setenv("TAP_TOUBIB_PAGE_SIZE", "many")
+        assert said(loaded, url) == "Error: TAP_TOUBIB_PAGE_SIZE is 'many'; it must be an integer."
 
 
 def test_a_health_that_is_busy_is_asked_again(loaded: Destination) -> None:

@@ -16,6 +16,7 @@ from toubib_connector.health import check_health
 from toubib_connector.log import Failure, say
 from toubib_connector.meltano import PROJECT, run_meltano
 from toubib_connector.schedule import Scheduler, last_outcome
+from toubib_connector.settings import check_integers
 from toubib_connector.state import STATE_ID, is_of_data, knows_all_data, write_state
 from toubib_connector.status import show_status
 from toubib_connector.summary import summarize, warnings
@@ -102,6 +103,7 @@ def init_db(destination: Destination) -> None:
 def run(destination: Destination, api_url: str, auth_token: str | None, *, full_refresh: bool, publish: bool) -> None:
     """Extract, load, transform, test, and say what changed."""
     started = time.monotonic()
+    check_integers()
     check_health(api_url, auth_token)
     os.environ["API_BASEURL"] = api_url
     if auth_token:
