@@ -12,6 +12,8 @@ from measure import PROJECT, Cost, measure
 from parts import DBT
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from bench import Bench
 
 CHANGES = 1_000
@@ -56,22 +58,21 @@ def append(path: Path, rows: int, *, visit: int, step: int = 1) -> None:
         connection.execute(OBSERVATIONS, {"rows": rows, "visit": visit, "step": step})
 
 
-def builds(path: Path, patients: int, log: int) -> dict[str, Cost]:
-    """Build a history and return the costs of its builds."""
+def builds(path: Path, patients: int, log: int) -> Iterator[tuple[str, Cost]]:
+    """Build a history, and yield the cost of each build."""
     dbt(path, "run")
     append(path, patients, visit=0)
     append(path, log - patients, visit=1)
     build = ("build", "--exclude-resource-type", "unit_test")
-    costs = {"first build": dbt(path, *build)}
+    yield "first build", dbt(path, *build)
     append(path, CHANGES, visit=2, step=patients // CHANGES)
-    costs[f"{CHANGES:,} changes"] = dbt(path, *build)
-    costs["rebuild"] = dbt(path, *build, "--full-refresh")
-    return costs
+    yield f"{CHANGES:,} changes", dbt(path, *build)
+    yield "rebuild", dbt(path, *build, "--full-refresh")
 
 
 def transform(bench: Bench) -> None:
     """Measure the builds at each size."""
     for patients, log in SIZES.items():
         with tempfile.TemporaryDirectory() as folder:
-            for what, cost in builds(Path(folder) / "patients.duckdb", patients, log).items():
+            for what, cost in builds(Path(folder) / "patients.duckdb", patients, log):
                 bench.record(what=what, contender="dbt build", patients=patients, **asdict(cost))

@@ -81,7 +81,7 @@ def test_a_week_begins_on_sunday_as_in_cron(project: Callable[..., str], tmp_pat
     scheduler = destination.start("schedule", output=printed, MELTANO_PROJECT_ROOT=project("@weekly"))
     wait_for(lambda: re.search("Schedule hourly.*\n", printed.read_text()), 30)
     scheduler.send_signal(signal.SIGTERM)
-    assert scheduler.wait(timeout=20) == 0
+    assert scheduler.wait(timeout=10) == 0
     found = re.search(
         r"^Schedule hourly \(0 0 \* \* 0\) runs next on (\w+), (\S+) 00:00 \w+$", printed.read_text(), re.MULTILINE
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import ssl
 import subprocess
@@ -151,7 +150,7 @@ def test_an_error_of_dbt_is_told_without_the_value(loaded: Destination, api: Api
     outcome = run(loaded, api.url)
     assert outcome.returncode != 0
     assert "Conversion Error: (withheld" in outcome.stdout
-    assert re.search("Error: .* failed; its log above says why", outcome.stdout)
+    assert "Done. PASS=" in outcome.stdout
     assert told(loaded, outcome) == []
 
 

@@ -6,8 +6,9 @@ import os
 import signal
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,28 +22,40 @@ from toubib_connector.state import STATE_ID, is_of_data, knows_all_data, write_s
 from toubib_connector.status import show_status
 from toubib_connector.summary import summarize, warnings
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 JOB = "toubib"
 VERSIONS = "select count(*), count(distinct patient_id) from main.patients_history"
 
 
+@contextmanager
+def in_one_line() -> Iterator[None]:
+    """Tell in one line what is wrong with a setting, and what the operating system refuses, a full disk for instance.
+
+    Raises:
+        Failure: With that line.
+    """
+    try:
+        yield
+    except click.BadParameter as error:
+        raise Failure(error.format_message()) from error
+    except OSError as error:
+        raise Failure(f"{error.filename or 'Cannot write'}: {error.strerror}") from error
+
+
 class Commands(click.Group):
-    """Commands that tell in one line what is wrong with a setting, and what the operating system refuses."""
+    """Commands that fail in one line, their own settings and those of the group included."""
 
     def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
         """Take the settings."""
-        try:
+        with in_one_line():
             return super().make_context(*arguments, **extra)
-        except click.BadParameter as error:
-            raise Failure(error.format_message()) from error
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
-        try:
+        with in_one_line():
             return super().invoke(ctx)
-        except click.BadParameter as error:
-            raise Failure(error.format_message()) from error
-        except OSError as error:
-            raise Failure(f"{error.filename or 'Cannot write'}: {error.strerror}") from error
 
 
 @click.group(cls=Commands)

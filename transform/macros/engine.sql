@@ -88,6 +88,21 @@
   {% endfor %}
 {% endmacro %}
 
+{# A history without rows is made anew: what is added to a table later stands behind all of its columns. #}
+{% macro drop_empty_history() %}
+  {{- return(adapter.dispatch('drop_empty_history')()) }}
+{% endmacro %}
+
+{% macro default__drop_empty_history() %}{% endmacro %}
+
+{% macro duckdb__drop_empty_history() %}
+  {% set history = adapter.get_relation(target.database, 'main', 'patients_history') if execute %}
+  {% if history and not run_query('select 1 from main.patients_history limit 1').rows %}
+    {% do adapter.drop_relation(history) %}
+    {% do adapter.commit() %}
+  {% endif %}
+{% endmacro %}
+
 {# Keeps the log from growing where nothing changes. Of the new observations those are dropped that repeat what was
    observed of the patient just before; of records kept aside, all but the latest of the same. The history is the same
    without them, as long as what is loaded later was also observed later. #}

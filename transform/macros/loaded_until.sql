@@ -14,21 +14,6 @@
   where loaded_until > now() at time zone 'UTC';
 {% endmacro %}
 
-{# A history without rows is made anew: what is added to a table later stands behind all of its columns. #}
-{% macro drop_empty_history() %}
-  {{- return(adapter.dispatch('drop_empty_history')()) }}
-{% endmacro %}
-
-{% macro default__drop_empty_history() %}{% endmacro %}
-
-{% macro duckdb__drop_empty_history() %}
-  {% set history = adapter.get_relation(target.database, 'main', 'patients_history') if execute %}
-  {% if history and not run_query('select 1 from main.patients_history limit 1').rows %}
-    {% do adapter.drop_relation(history) %}
-    {% do adapter.commit() %}
-  {% endif %}
-{% endmacro %}
-
 {# The patients that the new part of the log names. #}
 {% macro new_patients() -%}
   select loaded.patient_id from {{ ref('stg_patients') }} as loaded
