@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from tap_toubib.negotiation import CREATED_AT, PRIMARY_KEY, UPDATED_AT
+from tap_toubib.discovery import CREATED_AT, PRIMARY_KEY, UPDATED_AT
 
 if TYPE_CHECKING:
-    from tap_toubib.negotiation import Capabilities
+    from tap_toubib.discovery import Capabilities
 
 EMAIL = "email"
 DEFAULT_SORT_FIELD = "last_name"

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Generic, Required, TypedDict, TypeVar
 
 import msgspec
 
-from tap_toubib.negotiation import INT64, JSON_TEXT, PRIMARY_KEY, JSONSchema
+from tap_toubib.discovery import INT64, JSON_TEXT, PRIMARY_KEY, JSONSchema
 
 T = TypeVar("T")
 

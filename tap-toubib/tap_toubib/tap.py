@@ -14,11 +14,11 @@ from singer_sdk.contrib.msgspec import MsgSpecWriter
 from singer_sdk.exceptions import ConfigurationError
 from singer_sdk.helpers.capabilities import PluginCapabilities, TapCapabilities
 
-from tap_toubib.audit import SyncsStream
 from tap_toubib.client import ToubibClient
-from tap_toubib.negotiation import Capabilities, negotiate
-from tap_toubib.patients import PatientsStream
-from tap_toubib.rejected import RejectedRecordsStream
+from tap_toubib.discovery import Capabilities, discover
+from tap_toubib.streams.patients import PatientsStream
+from tap_toubib.streams.rejected_records import RejectedRecordsStream
+from tap_toubib.streams.syncs import SyncsStream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,7 +133,7 @@ class TapToubib(Tap):
     @cached_property
     def api(self) -> Capabilities:
         """What the API offers, as its OpenAPI document says."""
-        return negotiate(self.client.get_openapi())
+        return discover(self.client.get_openapi())
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take the state over as it is: a run that fails then passes it on unchanged."""

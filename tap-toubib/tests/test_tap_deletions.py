@@ -9,8 +9,8 @@ import pytest
 from pyroaring import BitMap64
 from singer_sdk.exceptions import ConfigurationError, FatalAPIError
 
-from tap_toubib.living import to_text
-from tap_toubib.patients import PatientsStream
+from tap_toubib.known_ids import to_text
+from tap_toubib.streams.patients import PatientsStream
 
 from .conftest import Api, serving
 
@@ -265,7 +265,7 @@ def test_a_damaged_set_of_ids_is_told_of(run: Runner, loaded: Callable[..., Row]
 def test_ids_too_scattered_for_a_state_are_told_of_and_not_compared(
     api: Api, run: Runner, loaded: Callable[..., Row], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("tap_toubib.patients.LONGEST_TEXT", 100)
+    monkeypatch.setattr("tap_toubib.streams.patients.LONGEST_TEXT", 100)
     api.rows += [{"id": 1_000 * key, "created_at": OLD, "updated_at": OLD} for key in range(10, 100)]
     state = loaded(5)
     assert "deletions are not looked for" in caplog.text

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from singer_sdk.exceptions import RetriableAPIError
 
-from tap_toubib.patients import PatientsStream
+from tap_toubib.streams.patients import PatientsStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -206,7 +206,7 @@ def test_what_stands_still_is_read_and_a_quiet_run_completes_all(
     api: Api, run: Runner, monkeypatch: pytest.MonkeyPatch, sortable: tuple[str, ...], nullable: tuple[str, ...]
 ) -> None:
     monkeypatch.setattr(PatientsStream, "STATE_MSG_FREQUENCY", 5)
-    monkeypatch.setattr("tap_toubib.patients.datetime", Clock)
+    monkeypatch.setattr("tap_toubib.streams.patients.datetime", Clock)
     api.shuffled = True
 
     clinic: Any = partial(Clinic, api, run, sortable, nullable)

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tap_toubib.negotiation import negotiate
+from tap_toubib.discovery import discover
 from tap_toubib.records import PageDecoder, to_utc
 
 MARKER = "Zq7marker"
 EXTRA = {"type": ["string", "null"], "contentMediaType": "application/json"}
-SCHEMA = negotiate({}).schema
+SCHEMA = discover({}).schema
 SCHEMA["properties"] |= {"extra": EXTRA, "weight": {"type": ["number", "null"]}, "vip": {"type": ["boolean", "null"]}}
 DECODER = PageDecoder(SCHEMA)
 

@@ -8,8 +8,8 @@ import pytest
 from pyroaring import BitMap64
 from singer_sdk.exceptions import RetriableAPIError
 
-from tap_toubib.living import from_text
-from tap_toubib.patients import PatientsStream
+from tap_toubib.known_ids import from_text
+from tap_toubib.streams.patients import PatientsStream
 
 if TYPE_CHECKING:
     from .conftest import Api, Runner

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from singer_sdk import Stream
 from singer_sdk import typing as th
 
-from tap_toubib.negotiation import INT64
+from tap_toubib.discovery import INT64
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from singer_sdk import Tap
     from singer_sdk.helpers.types import Context
 
-    from tap_toubib.patients import PatientsStream
     from tap_toubib.records import Record
+    from tap_toubib.streams.patients import PatientsStream
 
 COUNT = th.IntegerType(**INT64)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from singer_sdk import Stream
 from singer_sdk import typing as th
 
-from tap_toubib.negotiation import INT64
+from tap_toubib.discovery import INT64
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -65,7 +65,7 @@ class Capabilities:
     has_single_patients: bool
 
 
-def negotiate(document: JSONSchema) -> Capabilities:
+def discover(document: JSONSchema) -> Capabilities:
     """Read an OpenAPI document (version 3); an empty one, or one that makes no sense, gives the defaults."""
     try:
         return _read(document)

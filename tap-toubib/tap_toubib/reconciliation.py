@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from pyroaring import BitMap64
 from singer_sdk.exceptions import FatalAPIError
 
-from tap_toubib.living import LARGEST_ID, ids_of
+from tap_toubib.known_ids import LARGEST_ID, ids_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
+    from tap_toubib.pagination import Scanner
     from tap_toubib.plan import Order
     from tap_toubib.records import Page
-    from tap_toubib.scan import Scanner
 
 
 class Interval(NamedTuple):

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Self
 
 from singer_sdk.exceptions import FatalAPIError
 
-from tap_toubib.negotiation import PRIMARY_KEY
+from tap_toubib.discovery import PRIMARY_KEY
+from tap_toubib.overlap import end_of, joins
 from tap_toubib.records import Page, Rejected
-from tap_toubib.seam import end_of, joins
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from concurrent.futures import Future
 
     from tap_toubib.client import ToubibClient
+    from tap_toubib.overlap import End
     from tap_toubib.plan import Order
     from tap_toubib.records import PageDecoder
-    from tap_toubib.seam import End
 
 
 MAX_SETBACKS = 20

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pyroaring import BitMap64
 from singer_sdk.exceptions import ConfigurationError
 
-from tap_toubib.negotiation import PRIMARY_KEY
+from tap_toubib.discovery import PRIMARY_KEY
 from tap_toubib.records import Rejected
 
 if TYPE_CHECKING:

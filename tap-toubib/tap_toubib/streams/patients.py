@@ -13,15 +13,15 @@ from singer_sdk import Stream
 from singer_sdk.exceptions import FatalAPIError
 from singer_sdk.helpers.conform import TypeConformanceLevel
 
-from tap_toubib.audit import Sync
-from tap_toubib.living import LONGEST_TEXT, from_text, ids_of, to_text
-from tap_toubib.negotiation import CREATED_AT, PRIMARY_KEY, UPDATED_AT
+from tap_toubib.discovery import CREATED_AT, PRIMARY_KEY, UPDATED_AT
+from tap_toubib.known_ids import LONGEST_TEXT, from_text, ids_of, to_text
+from tap_toubib.overlap import End, Ties
+from tap_toubib.pagination import Scanner
 from tap_toubib.plan import Order, Plan
 from tap_toubib.progress import Progress
-from tap_toubib.ranks import RankComparison
+from tap_toubib.reconciliation import RankComparison
 from tap_toubib.records import Page, PageDecoder, to_utc
-from tap_toubib.scan import Scanner
-from tap_toubib.seam import End, Ties
+from tap_toubib.streams.syncs import Sync
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from singer_sdk.helpers.types import Context
 
     from tap_toubib.client import ToubibClient
-    from tap_toubib.negotiation import Capabilities
+    from tap_toubib.discovery import Capabilities
     from tap_toubib.records import Record
-    from tap_toubib.rejected import RejectedRecordsStream
+    from tap_toubib.streams.rejected_records import RejectedRecordsStream
 
 CHECKPOINT = "first_load"
 """The key in the stream's state under which a first load keeps its place."""

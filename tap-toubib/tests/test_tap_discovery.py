@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tap_toubib.negotiation import DEFAULT_PROPERTIES, negotiate
+from tap_toubib.discovery import DEFAULT_PROPERTIES, discover
 from toubib_api import CURRENT, Column, Sex, create_app
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def test_document_that_fastapi_writes_is_understood_as_a_whole(tmp_path: Path) -
         Column("weight", float),
         Column("vip", bool, nullable=False),
     )
-    api = negotiate(create_app(tmp_path / "none", replace(CURRENT, columns=columns)).openapi())
+    api = discover(create_app(tmp_path / "none", replace(CURRENT, columns=columns)).openapi())
     assert api.schema == {
         "type": "object",
         "properties": {
@@ -63,7 +63,7 @@ def test_document_that_fastapi_writes_is_understood_as_a_whole(tmp_path: Path) -
     ],
 )
 def test_every_way_to_write_a_nullable_column_is_understood(document: Document, column: dict[str, Any]) -> None:
-    api = negotiate(document(visits=column))
+    api = discover(document(visits=column))
     assert api.schema["properties"]["visits"] == INTEGER
     assert api.nullable == {"visits"}
 
@@ -93,17 +93,17 @@ def test_every_way_to_write_a_nullable_column_is_understood(document: Document, 
     ],
 )
 def test_type_of_a_column(document: Document, column: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert negotiate(document("id", column=column)).schema["properties"]["column"] == expected
+    assert discover(document("id", column=column)).schema["properties"]["column"] == expected
 
 
 def test_id_may_be_text_but_never_null(document: Document) -> None:
-    schema = negotiate(document(id={"type": "string", "format": "uuid"})).schema
+    schema = discover(document(id={"type": "string", "format": "uuid"})).schema
     assert schema["properties"]["id"] == {"type": ["string"]}
     assert schema["required"] == ["id"]
 
 
 def test_column_that_is_not_required_is_nullable(document: Document) -> None:
-    assert negotiate(document(nullable=("updated_at",))).nullable == {"updated_at"}
+    assert discover(document(nullable=("updated_at",))).nullable == {"updated_at"}
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_column_that_is_not_required_is_nullable(document: Document) -> None:
     ids=["empty", "no-list", "no-get", "no-answer", "no-id", "null", "array", "dangling-reference"],
 )
 def test_what_a_document_leaves_open_has_a_default(document: dict[str, Any]) -> None:
-    api = negotiate(document)
+    api = discover(document)
     assert api.schema["properties"].keys() == DEFAULT_PROPERTIES.keys()
     assert api.schema["properties"]["updated_at"] == INSTANT
     assert api.nullable == DEFAULT_PROPERTIES.keys()
@@ -142,7 +142,7 @@ def test_what_a_document_leaves_open_has_a_default(document: dict[str, Any]) -> 
 def test_sortable_fields_are_the_values_of_sort_field(document: Document, schema: dict[str, Any]) -> None:
     described = document("id", "updated_at")
     described["paths"]["/v1/patients"]["get"]["parameters"][0]["schema"] = schema
-    assert negotiate(described).sortable == {"id", "updated_at"}
+    assert discover(described).sortable == {"id", "updated_at"}
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_sortable_fields_are_the_values_of_sort_field(document: Document, schema
     ],
 )
 def test_page_size_is_the_largest_that_is_documented(document: Document, limit: dict[str, Any], size: int) -> None:
-    assert str(negotiate(document(limit=limit)).page_size) == str(size)
+    assert str(discover(document(limit=limit)).page_size) == str(size)
 
 
 def test_parameter_described_elsewhere_in_the_document_is_found(document: Document) -> None:
@@ -166,4 +166,4 @@ def test_parameter_described_elsewhere_in_the_document_is_found(document: Docume
     parameters = described["paths"]["/v1/patients"]["get"]["parameters"]
     described["components"]["parameters"] = {"sort": parameters[0]}
     parameters[0] = {"$ref": "#/components/parameters/sort"}
-    assert negotiate(described).sortable == {"id"}
+    assert discover(described).sortable == {"id"}
