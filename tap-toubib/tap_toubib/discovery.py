@@ -56,6 +56,7 @@ class Capabilities:
         nullable: The columns for which the document does not promise a value.
         page_size: The largest page.
         has_single_patients: Whether it gives one patient by its id.
+        is_bundled_api: Whether it is the bundled API, whose patients are made up.
     """
 
     schema: JSONSchema
@@ -63,6 +64,7 @@ class Capabilities:
     nullable: frozenset[str]
     page_size: int
     has_single_patients: bool
+    is_bundled_api: bool = False
 
 
 def discover(document: JSONSchema) -> Capabilities:
@@ -100,6 +102,7 @@ def _read(document: JSONSchema) -> Capabilities:
         ),
         has_single_patients=not paths
         or any("get" in paths[path] for path in paths if path.startswith(f"{PATIENTS_PATH}/{{")),
+        is_bundled_api=document.get("info", {}).get("x-bundled-api") is True,
     )
 
 

@@ -1,49 +1,140 @@
-"""The ids of the patients that were delivered and are not known to be gone, as a compressed bitmap."""
+"""The ids of the patients that were delivered and are not known to be deleted, as a compressed bitmap.
+
+The state keeps them under `known_ids` as text: Base64 of a serialized 64-bit Roaring bitmap, in which an id stands as
+`id + 2**63`, since a bitmap has no negative numbers; the empty text stands for the empty set. In two lines:
+
+    bitmap = pyroaring.BitMap64([id + 2**63 for id in ids])
+    text = base64.b64encode(bitmap.serialize()).decode() if bitmap else ""
+"""
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode, b64encode
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from pyroaring import BitMap64
 from singer_sdk.exceptions import ConfigurationError
 
-from tap_toubib.discovery import PRIMARY_KEY
+from tap_toubib.discovery import INT64, PRIMARY_KEY
 from tap_toubib.records import Rejected
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Mapping
 
     from tap_toubib.records import Record
 
+KEY = "known_ids"
+"""The key in the state of the patients."""
 
-LARGEST_ID = 2**63 - 1
+LONGEST_TEXT = 4_000_000
+"""Characters, at most: Meltano passes on lines of up to 5 MiB."""
 
-LONGEST_TEXT = 1_000_000
-"""Characters; as it is configured here, Meltano passes on lines of up to 1 MiB."""
+SHIFT = 2**63
+INTEGER = re.compile(r"-?[0-9]{1,19}")
+
+
+class KnownIds:
+    """A set of integer ids, with its place in the state of the patients.
+
+    Attributes:
+        is_kept: Whether the state is to hold it.
+        text_length: How many characters it took when it was last saved.
+    """
+
+    def __init__(self, ids: Iterable[int] = (), *, is_kept: bool = False) -> None:
+        """Make a set of ids from -2**63 to 2**63 - 1."""
+        self._bitmap = BitMap64([each + SHIFT for each in ids])
+        self.is_kept = is_kept
+        self.text_length = 0
+
+    @classmethod
+    def load(cls, state: Mapping[str, Any]) -> Self:
+        """Return the set that a state holds, the empty one if it holds none.
+
+        Raises:
+            ConfigurationError: The text in the state does not stand for a set.
+        """
+        known = cls(is_kept=KEY in state)
+        try:
+            if text := state.get(KEY):
+                known._bitmap = BitMap64.deserialize(b64decode(text))
+        except (IndexError, TypeError, ValueError) as error:
+            raise ConfigurationError(
+                f"`{KEY}` in the state of the patients is not a set of ids; a full refresh writes a new one"
+            ) from error
+        return known
+
+    def save(self, state: dict[str, Any]) -> bool:
+        """Put the set into a state, or take it out if it is not to be kept; return whether it fits there."""
+        state.pop(KEY, None)
+        if self.is_kept:
+            self._bitmap.run_optimize()
+            text = b64encode(self._bitmap.serialize()).decode() if self._bitmap else ""
+            self.text_length = len(text)
+            self.is_kept = self.text_length <= LONGEST_TEXT
+            if not self.is_kept:
+                return False
+            state[KEY] = text
+        return True
+
+    def __len__(self) -> int:
+        """Return how many ids there are."""
+        return len(self._bitmap)
+
+    def __contains__(self, patient: int) -> bool:
+        """Tell whether an id is one of them."""
+        return patient + SHIFT in self._bitmap
+
+    def __iter__(self) -> Iterator[int]:
+        """Iterate over the ids, ascending."""
+        return (each - SHIFT for each in self._bitmap)
+
+    def __sub__(self, other: KnownIds) -> KnownIds:
+        """Return those that are not in another set."""
+        return self._of(self._bitmap - other._bitmap)
+
+    def copy(self) -> KnownIds:
+        """Return a copy, which the state does not hold."""
+        return self._of(self._bitmap.copy())
+
+    def update(self, ids: Iterable[int]) -> None:
+        """Add ids."""
+        self._bitmap.update([each + SHIFT for each in ids])
+
+    def discard(self, ids: Iterable[int]) -> None:
+        """Take ids out."""
+        self._bitmap -= BitMap64([each + SHIFT for each in ids])
+
+    def between(self, low: int | None, high: int | None) -> KnownIds:
+        """Return those after one id and before another; None stands for no bound."""
+        return self._of(self._bitmap[self._count_up_to(low) : self._count_before(high)])
+
+    def count_between(self, low: int | None, high: int | None) -> int:
+        """Return how many are after one id and before another; None stands for no bound."""
+        return self._count_before(high) - self._count_up_to(low)
+
+    def _count_up_to(self, patient: int | None) -> int:
+        return 0 if patient is None or patient < -SHIFT else self._bitmap.rank(patient + SHIFT)
+
+    def _count_before(self, patient: int | None) -> int:
+        return len(self) if patient is None else self._count_up_to(patient - 1)
+
+    @staticmethod
+    def _of(bitmap: BitMap64) -> KnownIds:
+        result = KnownIds()
+        result._bitmap = bitmap
+        return result
 
 
 def ids_of(rows: Iterable[Record | Rejected]) -> list[int]:
-    """Return the ids of rows in their order; also of those that cannot be loaded, since the source counts them, too."""
-    texts = [str(row.id if isinstance(row, Rejected) else row[PRIMARY_KEY]) for row in rows]
-    return [int(text) for text in texts if text.isdecimal() and int(text) <= LARGEST_ID]
+    """Return the integer ids of rows in their order, those of rejected ones included: the source counts them, too."""
+    return [each for row in rows if isinstance(each := _id_of(row), int)]
 
 
-def to_text(ids: BitMap64) -> str:
-    """Return a set of ids as text for the state: a few bytes for each gap, the empty text for the empty set."""
-    ids.run_optimize()
-    return b64encode(ids.serialize()).decode() if ids else ""
-
-
-def from_text(text: str | None) -> BitMap64:
-    """Return the set of ids that a text of the state stands for; none is the empty set.
-
-    Raises:
-        ConfigurationError: It stands for no set.
-    """
-    try:
-        return BitMap64.deserialize(b64decode(text)) if text else BitMap64()
-    except (IndexError, ValueError) as error:
-        raise ConfigurationError(
-            "`living` in the state of the patients is no set of ids. `make full-refresh` makes it anew"
-        ) from error
+def _id_of(row: Record | Rejected) -> object:
+    if not isinstance(row, Rejected):
+        return row[PRIMARY_KEY]
+    if row.id and INTEGER.fullmatch(row.id) and INT64["minimum"] <= int(row.id) <= INT64["maximum"]:
+        return int(row.id)
+    return None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
 from singer_sdk.exceptions import FatalAPIError
 
 from tap_toubib.discovery import PRIMARY_KEY
 from tap_toubib.overlap import end_of, joins
-from tap_toubib.records import Page, Rejected
+from tap_toubib.records import Page, Rejected, to_utc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,7 +57,8 @@ class Scanner:
         """
         place = {"offset": offset, "limit": self.page_size}
         params = place | {"sort_field": order.field, "sort_dir": order.direction}
-        return replace(self._client.get_patients(params, self._decoder.decode), offset=offset)
+        page = self._client.get_patients(params, self._decoder.decode)
+        return replace(page, offset=offset, read_at=to_utc(datetime.now(UTC)))
 
     def read_last(self, order: Order, total_items: int) -> Page:
         """Return the page that ends the collection.

@@ -75,11 +75,13 @@ class Page:
             the others.
         total_items: How many patients the whole collection held at that moment.
         offset: Where it began in the collection.
+        read_at: When it was read.
     """
 
     rows: list[Record | Rejected]
     total_items: int
     offset: int = 0
+    read_at: str = ""
 
     @cached_property
     def records(self) -> list[Record]:

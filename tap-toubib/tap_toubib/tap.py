@@ -14,6 +14,7 @@ from singer_sdk.contrib.msgspec import MsgSpecWriter
 from singer_sdk.exceptions import ConfigurationError
 from singer_sdk.helpers.capabilities import PluginCapabilities, TapCapabilities
 
+from tap_toubib.batch_files import BatchFolder
 from tap_toubib.client import ToubibClient
 from tap_toubib.discovery import Capabilities, discover
 from tap_toubib.streams.patients import PatientsStream
@@ -38,6 +39,7 @@ class TapToubib(Tap):
         TapCapabilities.STATE,
         TapCapabilities.DISCOVER,
         PluginCapabilities.ABOUT,
+        PluginCapabilities.BATCH,
         PluginCapabilities.STREAM_MAPS,
         PluginCapabilities.STRUCTURED_LOGGING,
     ]
@@ -92,8 +94,8 @@ class TapToubib(Tap):
             default=5,
             title="Largest share deleted",
             description=(
-                "If more patients than this have vanished since the last run, it ends with an error and marks none as "
-                "deleted. A single one always may."
+                "If more patients than this were deleted from the source since the last run, it ends with an error and "
+                "marks none as deleted. A single one always may be."
             ),
         ),
         th.Property(
@@ -144,14 +146,22 @@ class TapToubib(Tap):
         """Return the streams; the SDK reads patients first, by name, and the others report on them.
 
         Raises:
-            ConfigurationError: The start date is none.
-            FatalAPIError: The API refused to show its OpenAPI document.
-            RetriableAPIError: The API did not answer, however often it was asked.
+            ConfigurationError: A setting is not what it should be.
         """
         try:
             datetime.fromisoformat(self.config.get("start_date", "1970-01-01"))
         except ValueError as error:
-            raise ConfigurationError("start_date is no ISO 8601 date or date-time, such as 2024-01-31") from error
-        rejected = RejectedRecordsStream(self)
-        patients = PatientsStream(self, client=self.client, api=self.api, rejected=rejected)
+            raise ConfigurationError("start_date is not an ISO 8601 date or date-time, such as 2024-01-31") from error
+        folder = BatchFolder(self.config.get("batch_config"))
+        rejected = RejectedRecordsStream(self, folder=folder)
+        patients = PatientsStream(self, client=self.client, api=self.api, rejected=rejected, folder=folder)
         return [patients, rejected, SyncsStream(self, patients=patients)]
+
+    def setup_mapper(self) -> None:
+        """Let a catalog deselect nothing that its readers rely on, before the streams are mapped by it."""
+        for stream in self.streams.values():
+            stream.mask.get(())
+        super().setup_mapper()
+        for stream in self.streams.values():
+            if stream.name not in self.mapper.stream_maps:
+                self.mapper.register_raw_stream_schema(stream.name, stream.schema, stream.primary_keys)

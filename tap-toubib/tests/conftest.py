@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from random import sample
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
 
 from tap_toubib import client
+from tap_toubib.streams.patients import PatientsStream
 from tap_toubib.tap import TapToubib
 from toubib_api import CURRENT, Release, create_app, prepare
 from toubib_api.testing import serving as serving_app
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 Row = dict[str, Any]
 
@@ -220,6 +222,18 @@ def serving(api: Api) -> Iterator[None]:
             thread.join()
 
 
+def unpack(batch: Row) -> Iterator[Row]:
+    """Yield the records of a BATCH message as RECORD messages."""
+    for url in batch["manifest"]:
+        path = Path(unquote(urlsplit(url).path))
+        content = path.read_bytes()
+        path.unlink()
+        for line in (gzip.decompress(content) if batch["encoding"]["compression"] == "gzip" else content).splitlines():
+            record = json.loads(line)
+            extracted_at = record.pop("_sdc_extracted_at")
+            yield {"type": "RECORD", "stream": batch["stream"], "record": record, "time_extracted": extracted_at}
+
+
 @dataclass(frozen=True)
 class Output:
     """What a run of the tap wrote."""
@@ -228,7 +242,11 @@ class Output:
 
     @classmethod
     def of(cls, text: bytes) -> Output:
-        return cls([json.loads(line) for line in text.splitlines()])
+        """Read what a run wrote; a file that a BATCH message names is read and removed as a loader does it."""
+        messages = [json.loads(line) for line in text.splitlines()]
+        return cls(
+            [each for message in messages for each in (unpack(message) if message["type"] == "BATCH" else [message])]
+        )
 
     def records(self, stream: str = "patients") -> list[Row]:
         return [each["record"] for each in self.messages if each["type"] == "RECORD" and each["stream"] == stream]
@@ -262,11 +280,13 @@ class Runner:
     """Runs the tap in this process.
 
     Attributes:
+        folder: Where the files go, if records leave in files.
         output: What the last run wrote, even if it failed.
     """
 
     api: Api
     read: Callable[[], bytes]
+    folder: Path | None
     output: Output = field(default_factory=lambda: Output([]))
 
     def __call__(
@@ -274,6 +294,11 @@ class Runner:
     ) -> Output:
         if bookmark:
             state = {"bookmarks": {"patients": {"replication_key": "updated_at", "replication_key_value": bookmark}}}
+        if self.folder:
+            storage = {"root": self.folder.as_uri()}
+            encoding = {"format": "jsonl", "compression": "none"}
+            size = PatientsStream.STATE_MSG_FREQUENCY
+            config = {"batch_config": {"encoding": encoding, "storage": storage, "batch_size": size}} | config
         self.read()
         try:
             tap = TapToubib(config={"api_url": self.api.url, **config}, state=state, catalog=catalog)
@@ -313,9 +338,11 @@ def connect(api: Api) -> Callable[..., client.ToubibClient]:
     return connect
 
 
-@pytest.fixture
-def run(api: Api, capsysbinary: pytest.CaptureFixture[bytes]) -> Runner:
-    return Runner(api, lambda: capsysbinary.readouterr().out)
+@pytest.fixture(params=["records", "files"])
+def run(api: Api, capsysbinary: pytest.CaptureFixture[bytes], tmp_path: Path, request: pytest.FixtureRequest) -> Runner:
+    """Run the tap; its records leave one by one in one test, in files in the other."""
+    folder = tmp_path / "batches" if request.param == "files" else None
+    return Runner(api, lambda: capsysbinary.readouterr().out, folder)
 
 
 @pytest.fixture

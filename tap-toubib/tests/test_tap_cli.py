@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -24,14 +25,21 @@ SETTINGS = {"api_url", "auth_token", "start_date", "page_size", "lookback_second
 def tap(tmp_path: Path) -> Tap:
     """Run the command; keyword arguments become files that are given to it as options."""
 
-    def tap(*args: str, **files: Any) -> subprocess.CompletedProcess[str]:
+    def tap(*args: str, preexec_fn: Callable[[], None] | None = None, **files: Any) -> subprocess.CompletedProcess[str]:
         for name, content in files.items():
             path = tmp_path / f"{name}.json"
             path.write_text(json.dumps(content))
             # what discovery needs must stand before it
             args = (f"--{name}", str(path), *args)
         command = [sys.executable, "-m", "tap_toubib", *args]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        return subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            preexec_fn=preexec_fn,
+        )
 
     return tap
 
@@ -137,3 +145,20 @@ def test_api_that_refuses_midway_ends_with_one_line(tap: Tap, api: Api) -> None:
     api.before[1] = lambda: api.fail(403)
     done = tap(config={"api_url": api.url})
     assert_failed_with_one_line(done, f"GET {api.url}/v1/patients answered 403 Forbidden")
+
+
+def test_full_disk_ends_with_one_line_and_the_next_run_goes_on(tap: Tap, api: Api, tmp_path: Path) -> None:
+    for key in range(1, 29):
+        api.add(key)
+    batch_config = {"encoding": {"format": "jsonl", "compression": "none"}, "storage": {"root": str(tmp_path / "b")}}
+    config = {"api_url": api.url, "batch_config": batch_config}
+    # no file can grow beyond this: what a full disk does, without filling one
+    limit = (1_000, 1_000)
+    done = tap(config=config, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    [line] = [line for line in done.stderr.splitlines() if "CRITICAL" in line]
+    assert line.endswith("Cannot write a batch file in {}: File too large".format(tmp_path / "b"))
+    assert [*(tmp_path / "b").iterdir()] == []
+    assert ("BATCH", "patients") not in types(done.stdout)
+    assert ("BATCH", "patients") in types(tap(config=config).stdout)

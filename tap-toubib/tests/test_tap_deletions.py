@@ -6,10 +6,9 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pyroaring import BitMap64
 from singer_sdk.exceptions import ConfigurationError, FatalAPIError
 
-from tap_toubib.known_ids import to_text
+from tap_toubib.known_ids import KnownIds
 from tap_toubib.streams.patients import PatientsStream
 
 from .conftest import Api, serving
@@ -71,7 +70,7 @@ def test_who_was_missed_is_found_and_delivered(api: Api, run: Runner, loaded: Ca
     api.rows += hidden
     output = run(state=state)
     assert {row["id"] for row in hidden} < set(output.ids)
-    assert output.sync["repaired"] == 3
+    assert output.sync["recovered"] == 3
     assert not deleted(output)
 
 
@@ -154,17 +153,29 @@ def test_the_only_patient_of_an_emptied_source_is_not_taken_for_gone(
 
 
 @pytest.mark.parametrize("config", [{}, {"full_refresh": True}], ids=str)
-def test_with_a_start_date_nobody_is_compared(
+def test_a_run_with_a_start_date_looks_for_no_deletions_and_the_next_one_without_it_does(
     api: Api, run: Runner, loaded: Callable[..., Row], config: dict[str, Any]
 ) -> None:
     state = loaded(300)
     remove(api, 100)
+    api.add(301, created_at=OLD, updated_at="2024-01-02T00:00:00Z")
     output = run(state=state, start_date="2023-01-01", **config)
     assert not deleted(output)
-    assert output.sync["repaired"] == 0
-    # it did not see all of them, so the ids are none to compare with any more
+    assert output.sync["recovered"] == 0
     assert output.state
-    assert "living" not in output.state["bookmarks"]["patients"]
+    assert [*KnownIds.load(output.state["bookmarks"]["patients"])] == [*range(1, 302)]
+    assert deleted(run(state=output.state)) == [100]
+
+
+def test_patients_that_a_start_date_left_out_arrive_in_the_first_run_without_it(
+    run: Runner, loaded: Callable[..., Row]
+) -> None:
+    state = loaded(300, start_date="2023-01-01")
+    assert [*KnownIds.load(state["bookmarks"]["patients"])] == [1]
+    output = run(state=state)
+    assert {*output.ids} == {*range(1, 301)}
+    assert output.sync["recovered"] == 299
+    assert not deleted(output)
 
 
 @pytest.mark.parametrize("config", [{}, {"full_refresh": True}], ids=str)
@@ -176,7 +187,7 @@ def test_a_patient_who_cannot_be_loaded_is_neither_gone_nor_missed(
     state = loaded(140, page_size=2)
     output = run(state=state, page_size=2, **config)
     assert not deleted(output)
-    assert output.sync["repaired"] == 0
+    assert output.sync["recovered"] == 0
     assert api.confirmed == []
 
 
@@ -185,7 +196,7 @@ def test_who_is_created_during_the_run_was_not_missed(api: Api, run: Runner, loa
     api.before[2] = lambda: api.add(301, created_at="2024-03-01T00:00:00Z", updated_at="2024-03-01T00:00:00Z")
     output = run(state=state)
     assert 301 in output.ids
-    assert output.sync["repaired"] == 0
+    assert output.sync["recovered"] == 0
 
 
 @pytest.mark.parametrize("by", [-150, -1, 1, 10, 150])
@@ -257,19 +268,19 @@ def test_any_answer_but_404_is_no_deletion(
 
 def test_a_damaged_set_of_ids_is_told_of(run: Runner, loaded: Callable[..., Row]) -> None:
     state = loaded(3)
-    state["bookmarks"]["patients"]["living"] = "AAAA"
-    with pytest.raises(ConfigurationError, match="`living` in the state"):
+    state["bookmarks"]["patients"]["known_ids"] = "AAAA"
+    with pytest.raises(ConfigurationError, match="`known_ids` in the state"):
         run(state=state)
 
 
 def test_ids_too_scattered_for_a_state_are_told_of_and_not_compared(
     api: Api, run: Runner, loaded: Callable[..., Row], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("tap_toubib.streams.patients.LONGEST_TEXT", 100)
+    monkeypatch.setattr("tap_toubib.known_ids.LONGEST_TEXT", 100)
     api.rows += [{"id": 1_000 * key, "created_at": OLD, "updated_at": OLD} for key in range(10, 100)]
     state = loaded(5)
     assert "deletions are not looked for" in caplog.text
-    assert "living" not in state["bookmarks"]["patients"]
+    assert "known_ids" not in state["bookmarks"]["patients"]
     remove(api, 20_000)
     assert not deleted(run(state=state))
 
@@ -324,7 +335,8 @@ def test_differences_among_a_million_are_found_with_few_requests(
     api = LargeApi()
     api.offer("id", "updated_at")
     api.ids = [key for key in million if key not in gone]
-    patients = {"replication_key_value": BOOKMARK, "living": to_text(BitMap64(million) - BitMap64(hidden))}
+    patients = {"replication_key_value": BOOKMARK}
+    KnownIds({*million} - hidden, is_kept=True).save(patients)
     with serving(api):
         output = run(state={"bookmarks": {"patients": patients}}, api_url=api.url)
     assert {*deleted(output)} == {*api.confirmed} == gone

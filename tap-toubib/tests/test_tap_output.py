@@ -46,18 +46,6 @@ def test_record_that_cannot_be_loaded_is_written_before_the_state_that_passes_it
     assert last_rejected < kinds.index(("STATE", None))
 
 
-def test_very_long_record_is_written_in_parts(api: Api, run: Runner) -> None:
-    api.offer("id", "updated_at", email=TEXT)
-    api.add(1, email="é" * 90_000)
-    api.add(2, email="x" * 480_000)
-    output = run(page_size=2, bookmark=day(2), lookback_seconds=86_400)
-    assert output.ids == [2]
-    parts = output.records("rejected_records")
-    assert [part["part"] for part in parts] == [1, 2]
-    assert max(len(part["record"]) for part in parts) == 400_000
-    assert json.loads("".join(part["record"] for part in parts)) == api.rows[0]
-
-
 def test_sync_tells_what_a_first_load_did(api: Api, run: Runner) -> None:
     fill(api, 7)
     api.rows[1]["created_at"] = "soon"
@@ -68,13 +56,15 @@ def test_sync_tells_what_a_first_load_did(api: Api, run: Runner) -> None:
     assert begin <= started <= ended <= datetime.now(UTC)
     assert sync == {
         "kind": "first_load",
+        "api_url": api.url,
+        "is_bundled_api": False,
         "columns": COLUMNS,
         "total_items_before": 7,
         "total_items_after": 8,
         "records": 8,
         "rejected": 1,
         "deleted": 0,
-        "repaired": 0,
+        "recovered": 0,
         "requests": 8,
         "bookmark_before": None,
         "bookmark_after": day(7),
@@ -88,13 +78,15 @@ def test_sync_tells_what_a_periodic_run_did_and_counts_failed_requests(api: Api,
     del sync["started_at"], sync["ended_at"]
     assert sync == {
         "kind": "changes",
+        "api_url": api.url,
+        "is_bundled_api": False,
         "columns": COLUMNS,
         "total_items_before": 7,
         "total_items_after": 7,
         "records": 3,
         "rejected": 0,
         "deleted": 0,
-        "repaired": 0,
+        "recovered": 0,
         "requests": 3,
         "bookmark_before": day(5),
         "bookmark_after": day(7),
@@ -129,21 +121,73 @@ def test_column_that_an_older_catalog_does_not_know_is_in_no_record_without_bein
     assert output.records()[0].keys() | {"_sdc_deleted_at"} == output.schemas["patients"]["properties"].keys()
 
 
-def test_deletions_are_not_written_when_their_column_is_deselected(api: Api, run: Runner) -> None:
+def test_deletions_are_written_though_their_column_is_deselected(api: Api, run: Runner) -> None:
     fill(api, 5)
     state = run().state
     del api.rows[2]
     output = run(state=state, catalog=catalog(api, "patients._sdc_deleted_at"))
-    assert output.ids == [5]
+    assert [record["id"] for record in output.records() if record.get("_sdc_deleted_at")] == [3]
+    assert "_sdc_deleted_at" in output.schemas["patients"]["properties"]
 
 
-@pytest.mark.parametrize("stream", ["rejected_records", "syncs"])
-def test_stream_that_is_deselected_is_not_written(api: Api, run: Runner, stream: str) -> None:
+def test_rejected_records_that_are_deselected_are_not_written(api: Api, run: Runner) -> None:
     api.add(1)
     api.add(2, updated_at="soon")
-    output = run(catalog=catalog(api, stream))
+    output = run(catalog=catalog(api, "rejected_records"))
     assert output.ids == [1]
-    assert stream not in {each.get("stream") for each in output.messages}
+    assert "rejected_records" not in {each.get("stream") for each in output.messages}
+    assert output.sync["rejected"] > 0
+
+
+@pytest.mark.parametrize("deselected", [["syncs"], ["syncs.kind", "syncs.columns"]], ids=str)
+def test_audit_is_written_though_it_is_deselected(api: Api, run: Runner, deselected: list[str]) -> None:
+    api.add(1)
+    output = run(catalog=catalog(api, *deselected))
+    assert output.sync["kind"] == "first_load"
+    assert output.sync.keys() == output.schemas["syncs"]["properties"].keys()
+
+
+def test_audit_is_written_though_the_catalog_does_not_know_it(api: Api, run: Runner) -> None:
+    api.add(1)
+    known = catalog(api)
+    known["streams"] = [stream for stream in known["streams"] if stream["stream"] == "patients"]
+    assert run(catalog=known).sync["records"] == 1
+
+
+def test_audit_names_the_columns_that_were_written(api: Api, run: Runner) -> None:
+    api.offer("id", "updated_at", email=TEXT)
+    api.add(1, email="a@example.org")
+    assert run().sync["columns"] == "created_at,email,id,updated_at"
+    assert run(catalog=catalog(api, "patients.email")).sync["columns"] == "created_at,id,updated_at"
+
+
+def test_audit_names_the_source_without_credentials(api: Api, run: Runner) -> None:
+    api.add(1)
+    output = run(api_url=api.url.replace("//", "//user:secret@") + "/")
+    assert output.sync["api_url"] == api.url + "/"
+    assert output.sync["is_bundled_api"] is False
+
+
+def test_audit_tells_the_bundled_api_from_others(api: Api, run: Runner) -> None:
+    api.document["info"] = {"x-bundled-api": True}
+    api.add(1)
+    assert run().sync["is_bundled_api"] is True
+
+
+def test_all_records_of_a_run_were_read_between_its_begin_and_its_end(api: Api, run: Runner) -> None:
+    fill(api, 7)
+    api.rows[2]["created_at"] = "soon"
+    state = run(page_size=3).state
+    del api.rows[4]
+    output = run(page_size=3, state=state, full_refresh=True)
+    times = [
+        each["time_extracted"]
+        for each in output.messages
+        if each.get("stream") in {"patients", "rejected_records"} and each["type"] == "RECORD"
+    ]
+    assert len(times) == 7
+    begin, end = (datetime.fromisoformat(output.sync[name]) for name in ("started_at", "ended_at"))
+    assert all(begin <= datetime.fromisoformat(time) <= end for time in times)
 
 
 def test_nothing_is_written_when_patients_are_deselected(api: Api, run: Runner) -> None:

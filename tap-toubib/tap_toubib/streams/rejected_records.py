@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from singer_sdk import Stream
 from singer_sdk import typing as th
 
-from tap_toubib.discovery import INT64
+from tap_toubib.batch_files import BatchWriter, leaves_unmapped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from singer_sdk import Tap
+    from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig
     from singer_sdk.helpers.types import Context
 
-    from tap_toubib.records import Record, Rejected
-
-TEXT_PART_LENGTH = 400_000
-"""Characters in a row, at most: as JSON they are up to twice as long, and Meltano passes on lines of up to 1 MiB."""
+    from tap_toubib.batch_files import BatchFolder
+    from tap_toubib.records import Page, Record
 
 
 class RejectedRecordsStream(Stream):
@@ -30,29 +30,59 @@ class RejectedRecordsStream(Stream):
         th.Property("id", th.StringType, description="The patient's id, if it has one."),
         th.Property("field", th.StringType, description="The column at fault, if one can be named."),
         th.Property("reason", th.StringType, description="What is wrong with it."),
-        th.Property(
-            "part",
-            th.IntegerType(**INT64),
-            description="1, or the position of this part of a record too long for one row.",
-        ),
-        th.Property("record", th.StringType, description="The record as JSON text, or a part of that."),
+        th.Property("record", th.StringType, description="The record as JSON text."),
     ).to_dict()
 
-    def __init__(self, tap: Tap) -> None:
-        """Prepare the stream."""
-        super().__init__(tap)
-        self._announced = False
+    def __init__(self, tap: Tap, *, folder: BatchFolder) -> None:
+        """Make the stream.
 
-    def write(self, rejected: Rejected) -> None:
-        """Emit a record at the moment it is met, so that no state message can pass it by."""
+        Args:
+            tap: The tap it belongs to.
+            folder: Where files of records go, if they leave in files.
+        """
+        super().__init__(tap)
+        self._folder = folder
+        self._is_announced = False
+        self._files: list[str] = []
+
+    @cached_property
+    def _batch_config(self) -> BatchConfig | None:
+        return self.get_batch_config(self.config)
+
+    @cached_property
+    def _writer(self) -> BatchWriter | None:
+        return BatchWriter(self._folder, self.name) if self._batch_config else None
+
+    def write(self, page: Page) -> None:
+        """Emit the rejected records of a page when they are met, so that no state message can pass them by."""
         if not self.selected:
             return
-        if not self._announced:
+        if not self._is_announced:
             self._write_schema_message()
-            self._announced = True
-        for part, start in enumerate(range(0, len(rejected.record), TEXT_PART_LENGTH), start=1):
-            text = rejected.record[start : start + TEXT_PART_LENGTH]
-            self._write_record_message({**asdict(rejected), "part": part, "record": text})
+            self._is_announced = True
+        records = [asdict(each) for each in page.rejected]
+        if self._writer:
+            self._writer.write(records, page.read_at)
+            self._files += self._writer.take_files()
+            return
+        for record in records:
+            self._write_record_message(record)
+
+    def hand_over(self) -> None:
+        """Name the files that were written: to be called in front of each state."""
+        if self._files and self._batch_config:
+            self._write_batch_message(self._batch_config.encoding, self._files)
+            self._files = []
+
+    def get_batch_config(self, config: Mapping[str, Any]) -> BatchConfig | None:
+        """Return None where records have to leave one by one: nothing else was set, or a stream map changes them."""
+        return self._folder.config if leaves_unmapped(self) else None
+
+    def get_batches(
+        self, batch_config: BatchConfig, context: Context | None = None
+    ) -> Iterable[tuple[BaseBatchFileEncoding, list[str]]]:
+        """Return nothing: what there is was written when it was met."""
+        return ()
 
     def get_records(self, context: Context | None) -> Iterable[Record]:
         """Return nothing: what there is was written when it was met."""

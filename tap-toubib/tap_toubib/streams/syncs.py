@@ -2,43 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from singer_sdk import Stream
 from singer_sdk import typing as th
+from singer_sdk.singerlib.catalog import Metadata
 
 from tap_toubib.discovery import INT64
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from singer_sdk import Tap
     from singer_sdk.helpers.types import Context
+    from singer_sdk.singerlib import MetadataMapping
 
     from tap_toubib.records import Record
     from tap_toubib.streams.patients import PatientsStream
 
 COUNT = th.IntegerType(**INT64)
-
-
-@dataclass
-class Sync:
-    """The audit of one run, as the schema of the stream describes it; instants are text in UTC."""
-
-    started_at: str
-    bookmark_before: str | None
-    columns: str
-    kind: str | None = None
-    total_items_before: int = 0
-    total_items_after: int = 0
-    records: int = 0
-    rejected: int = 0
-    deleted: int = 0
-    repaired: int = 0
-    requests: int = 0
-    bookmark_after: str | None = None
-    ended_at: str | None = None
 
 
 class SyncsStream(Stream):
@@ -49,20 +32,22 @@ class SyncsStream(Stream):
         th.Property("started_at", th.DateTimeType, description="When the first request was sent."),
         th.Property("ended_at", th.DateTimeType, description="When the last record was read."),
         th.Property("kind", th.StringType, description="first_load, changes, or full: everything once more."),
-        th.Property("columns", th.StringType, description="The columns that the source had, joined by commas."),
+        th.Property("api_url", th.StringType, description="The base URL of the source, without credentials."),
+        th.Property("is_bundled_api", th.BooleanType, description="Whether the source is the bundled API."),
+        th.Property("columns", th.StringType, description="The columns that were emitted, joined by commas."),
         th.Property("total_items_before", COUNT, description="Patients in the source at the first request."),
         th.Property("total_items_after", COUNT, description="Patients in the source at the last request."),
-        th.Property("records", COUNT, description="Patients emitted, repetitions included."),
+        th.Property("records", COUNT, description="Records of patients emitted, repetitions and tombstones included."),
         th.Property("rejected", COUNT, description="Records that could not be loaded."),
-        th.Property("deleted", COUNT, description="Patients found to be gone."),
-        th.Property("repaired", COUNT, description="Patients found to have been missed before."),
+        th.Property("deleted", COUNT, description="Patients found to be deleted from the source."),
+        th.Property("recovered", COUNT, description="Patients found to have been missed before."),
         th.Property("requests", COUNT, description="Pages asked for, failed attempts included."),
         th.Property("bookmark_before", th.DateTimeType, description="The bookmark that the run found."),
         th.Property("bookmark_after", th.DateTimeType, description="The bookmark that the run left."),
     ).to_dict()
 
     def __init__(self, tap: Tap, *, patients: PatientsStream) -> None:
-        """Prepare the stream.
+        """Make the stream.
 
         Args:
             tap: The tap it belongs to.
@@ -71,7 +56,19 @@ class SyncsStream(Stream):
         super().__init__(tap)
         self._patients = patients
 
+    @property
+    def metadata(self) -> MetadataMapping:
+        """The catalog's metadata: all of it is included, since what a run did is needed by the next one."""
+        metadata = super().metadata
+        metadata.root.inclusion = Metadata.InclusionType.AUTOMATIC if self._patients.selected else None
+        metadata.root.selected = self._patients.selected
+        for name in self.schema["properties"]:
+            metadata["properties", name] = Metadata(inclusion=Metadata.InclusionType.AUTOMATIC)
+        return metadata
+
+    def get_batch_config(self, config: Mapping[str, Any]) -> None:
+        """Return nothing: one record needs no file."""
+
     def get_records(self, context: Context | None) -> Iterator[Record]:
-        """Yield the audit record of this run, if patients were read in it."""
-        if self._patients.selected:
-            yield asdict(self._patients.audit)
+        """Yield the audit record of this run."""
+        yield asdict(self._patients.extraction.audit)

@@ -1,0 +1,26 @@
+"""The audit of one run, which the stream `syncs` emits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass
+class Audit:
+    """What one run did, under the names of the columns of `syncs`; instants are text in UTC."""
+
+    started_at: str
+    api_url: str
+    is_bundled_api: bool
+    columns: str
+    bookmark_before: str | None
+    kind: str | None = None
+    total_items_before: int = 0
+    total_items_after: int = 0
+    records: int = 0
+    rejected: int = 0
+    deleted: int = 0
+    recovered: int = 0
+    requests: int = 0
+    bookmark_after: str | None = None
+    ended_at: str | None = None
