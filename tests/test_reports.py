@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
+from typing import TYPE_CHECKING
 
 import duckdb
 import pytest
+from report_databases import make_database
 from support import Destination, stand_in
 
+from toubib_connector.report import describe_age, draw_report
 
-class References(HTMLParser):
-    """Collects what a page would load, and the words in it."""
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Page(HTMLParser):
+    """The report as a browser reads it: what it would load, its words, its charts and the changes in the first."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
+        self.text = page
         self.loaded: list[str] = []
         self.words: list[str] = []
+        self.charts = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+        # each is drawn twice
+        self.changes = set(re.findall(r"Field: ([^;\"]+); changes: (\d+)", page))
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -62,19 +74,123 @@ def test_status_of_nothing(destination: Destination) -> None:
     assert "Nothing was loaded yet." in destination.make("status").stdout
 
 
-def test_the_report_is_one_file_that_loads_nothing(loaded: Destination) -> None:
+def test_make_report_leaves_one_file_that_loads_nothing(loaded: Destination) -> None:
     outcome = loaded.make("report")
     assert outcome.returncode == 0, outcome.stdout
-    page = loaded.path.with_name("clinic.report.html").read_text()
-    references = References(page)
-    assert references.loaded == []
-    assert "url(http" not in page
-    assert page.count("<svg") == 4
-    assert {"121", "124", "first_name", "total_visits", "new", "first_load", "changes"} <= set(references.words)
+    path = loaded.path.with_name("clinic.report.html")
+    assert str(path) in outcome.stdout
+    page = Page(path.read_text())
+    assert page.loaded == []
+    assert "url(http" not in page.text
+    assert {"121", "124", "first_load", "changes"} <= set(page.words)
+    assert "bundled API, whose patients are made up" in page.text
+    assert sorted(page.changes) == [("first_name (3)", "3"), ("total_visits (3)", "3")]
 
 
-def test_the_report_shows_each_change_of_a_field(loaded: Destination) -> None:
-    assert loaded.make("report").returncode == 0
-    page = loaded.path.with_name("clinic.report.html").read_text()
-    bars = re.findall(r'changes: (\d+); field: (\w+)"', page)
-    assert sorted(bars) == [("3", "first_name"), ("3", "total_visits")]
+def draw(tmp_path: Path, days: int = 0, change: str = "") -> Page:
+    """Return the report of a destination of so many days, after a change to its tables."""
+    make_database(tmp_path / "clinic.duckdb", days)
+    with duckdb.connect(str(tmp_path / "clinic.duckdb")) as connection:
+        connection.execute(change) if change else None
+        return Page(draw_report(connection, "clinic.duckdb"))
+
+
+@pytest.fixture(scope="module")
+def one_day(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    return draw(tmp_path_factory.mktemp("one_day"), 1)
+
+
+@pytest.fixture(scope="module")
+def two_years(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    return draw(tmp_path_factory.mktemp("two_years"), 730)
+
+
+@pytest.mark.parametrize("destination", ["one_day", "two_years"])
+def test_a_chart_names_each_day_once_and_ends_today(request: pytest.FixtureRequest, destination: str) -> None:
+    page: Page = request.getfixturevalue(destination)
+    assert len(page.charts) == 2 * 4
+    today = datetime.now(UTC)
+    tomorrow = today + timedelta(days=1)
+    for chart in page.charts:
+        assert "Day" in chart or "Start of the run" in chart
+        labels = re.findall(r">(\d+ [A-Z][a-z]{2}|[A-Z][a-z]{2} \d{4})</text>", chart)
+        assert len(labels) >= 3
+        assert len(labels) == len(set(labels))
+        [last] = re.findall(r"for a utc scale with values from [^\"]*? to ([^\"]+)\"", chart)
+        assert last in {f"{day:{form}}" for day in (today, tomorrow) for form in ("%-d %B", "%B %Y")}
+
+
+def test_the_first_day_is_drawn_no_wider_than_a_day_among_fourteen(one_day: Page) -> None:
+    [narrow, wide] = [chart for chart in one_day.charts if "changes:" in chart]
+    for chart, width in (narrow, 324), (wide, 800):
+        bars = {float(bar) for bar in re.findall(r'aria-label="[^"]*changes: [^"]*"[^>]* d="M[^"h]*h([\d.]+)', chart)}
+        assert bars
+        assert max(bars) < width / 14
+
+
+def test_the_report_is_drawn_in_the_colours_of_the_page(two_years: Page) -> None:
+    assert "prefers-color-scheme: dark" in two_years.text
+    colours = {colour for chart in two_years.charts for colour in re.findall(r'(?:fill|stroke)="([^"]+)"', chart)}
+    assert {colour for colour in colours if not colour.startswith("var(--")} <= {"none", "transparent"}
+    assert {name for colour in colours for name in re.findall(r"var\((--[\w-]+)\)", colour)} <= set(
+        re.findall(r"(--[\w-]+):", two_years.text.split("prefers-color-scheme: dark")[1])
+    )
+
+
+def test_the_report_names_changes_by_id_and_field_without_values(tmp_path: Path) -> None:
+    page = draw(tmp_path, 2)
+    assert "the old value" not in page.text
+    assert "the new value" not in page.text
+    with duckdb.connect(str(tmp_path / "clinic.duckdb")) as connection:
+        query = "select patient_id, field from main.patient_changes order by changed_at desc limit 3"
+        for patient_id, field in connection.execute(query).fetchall():
+            assert re.search(rf"<td[^>]*>{patient_id}</td><td[^>]*>[^<]*{field}", page.text)
+
+
+def test_the_report_says_how_the_last_run_ended(tmp_path: Path, one_day: Page) -> None:
+    assert "The last run succeeded." in one_day.text
+    failed = """
+        insert into bookkeeping.runs select now() at time zone 'UTC', now() at time zone 'UTC', 'failed', 0,
+        'The API <refuses> the token', 'command'
+    """
+    page = draw(tmp_path, 1, change=failed)
+    assert "The last run failed: The API &lt;refuses&gt; the token" in page.text
+    assert "failed: The API <refuses> the token" in page.words
+
+
+def test_the_report_tells_runs_of_before_they_were_recorded(tmp_path: Path) -> None:
+    page = draw(tmp_path, 1, change="drop schema bookkeeping cascade")
+    assert "first_load" in page.words
+    assert "The last run succeeded." in page.text
+
+
+def test_the_report_says_that_source_and_destination_differ(tmp_path: Path, one_day: Page) -> None:
+    assert "make full-refresh" not in one_day.text
+    page = draw(tmp_path, 1, change="update main.syncs set total_items_after = 12345")
+    assert "The source had 12,345 patients" in page.text
+
+
+def test_the_report_of_nothing_says_so(tmp_path: Path) -> None:
+    page = draw(tmp_path)
+    assert "Nothing was loaded yet." in page.words
+    assert page.charts == []
+
+
+def test_what_changes_least_is_drawn_as_other_fields(tmp_path: Path) -> None:
+    many = """
+        insert into main.patient_changes
+        select 1, 'field_' || number, '', '', now() at time zone 'UTC' - interval 1 minute
+        from range(1, 21) as numbers(number), range(number)
+    """
+    page = draw(tmp_path, change=many)
+    assert ("field_20 (20)", "20") in page.changes
+    assert ("8 other fields (36)", "36") in page.changes
+    assert len(page.changes) == 13
+
+
+@pytest.mark.parametrize(
+    ("seconds", "age"),
+    [(0, "0 seconds"), (119, "119 seconds"), (120, "2 minutes"), (7199, "119 minutes"), (172800, "2 days")],
+)
+def test_an_age_is_told_in_the_largest_unit_of_which_there_are_two(seconds: int, age: str) -> None:
+    assert describe_age(timedelta(seconds=seconds)) == age
