@@ -127,10 +127,8 @@ def run(destination: Destination, api_url: str, auth_token: str | None, *, full_
         with destination.lock():
             is_alien = not is_of_data(destination)
             if is_alien:
-                say(
-                    f"{destination.system_database.name} is not the state of {destination.path}: one of them was removed,"
-                )
-                say("or replaced by an older copy. Reading every patient again; the history that the file holds stays.")
+                say(f"{destination.system_database.name} is not the state of {destination.path}: one of them was")
+                say("removed, or replaced by an older copy. Reading every patient again; the history stays.")
             if is_alien or full_refresh or not knows_all_data(destination):
                 state = write_state(destination, anew=is_alien)
                 run_meltano(destination, "state", "set", "--force", STATE_ID, f"--input-file={state}")

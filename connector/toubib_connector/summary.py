@@ -30,7 +30,7 @@ select
   (select count(*) from seen where version_number = 1),
   (select count(*) from seen where version_number > 1),
   deleted,
-  repaired,
+  recovered,
   rejected,
   requests,
   (select count(*) from main.patients)
