@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 import re
+import socket
+import ssl
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from ipaddress import ip_address
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 import backoff
 import requests
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
 
 OPENAPI_PATH = "/openapi.json"
 PATIENTS_PATH = "/v1/patients"
+PATIENT_PATH = "/v1/patients/{}"
 
 MAX_TRIES = 7
 FIRST_WAIT = 0.5
@@ -50,7 +55,14 @@ HINTS: dict[int, str] = {
     HTTPStatus.NOT_FOUND: "check that api_url (API_BASEURL) is the base URL of a Toubib service",
 }
 
+SSL_CUT = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
+"""Ends of a connection that may not end so the next time."""
+
 T = TypeVar("T")
+
+
+class UnresolvedNameError(RetriableAPIError):
+    """The name of a host is not known, at this moment at least."""
 
 
 class BearerAuth(requests.auth.AuthBase):
@@ -72,13 +84,16 @@ class ToubibClient:
     What it logs and raises names the address and the status, never the body of an answer: that may hold patients.
 
     Attributes:
+        api_url: Base URL of the service.
+        patients_path: Where patients are listed, below the base URL.
+        patient_path: Where one patient is, with `{}` in place of its id.
         list_requests: How many pages of patients were asked for, failed attempts included.
     """
 
     def __init__(
         self, api_url: str, *, auth_token: str | None, user_agent: str, timeout: float, max_parallel_requests: int
     ) -> None:
-        """Prepare the connection; nothing is sent yet.
+        """Make a client; nothing is sent yet.
 
         Args:
             api_url: Base URL of the service.
@@ -87,7 +102,9 @@ class ToubibClient:
             timeout: Seconds without an answer after which an attempt is given up.
             max_parallel_requests: How many threads will ask at once; each connection is used again.
         """
-        self._api_url = api_url.rstrip("/")
+        self.api_url = api_url.rstrip("/")
+        self.patients_path = PATIENTS_PATH
+        self.patient_path: str | None = PATIENT_PATH
         self._timeout = timeout
         self._logger = logging.getLogger("tap-toubib.client")
         self._session = requests.Session()
@@ -103,8 +120,8 @@ class ToubibClient:
         """Return the OpenAPI document; an empty one when the service has none that can be read.
 
         Raises:
-            FatalAPIError: The service refused the request.
-            RetriableAPIError: The service did not answer, however often it was asked.
+            FatalAPIError: The service refused the request, or cannot be reached at this address.
+            RetriableAPIError: The service gave no usable answer, however often it was asked; so for all requests.
         """
         response = self._with_retries(self._send)(OPENAPI_PATH, {}, accepted=(HTTPStatus.OK, HTTPStatus.NOT_FOUND))
         try:
@@ -118,33 +135,25 @@ class ToubibClient:
 
         Args:
             params: The query: `offset`, `limit`, `sort_field`, `sort_dir`.
-            decode: Makes the page of the body; a ValueError from it says that the body is no page.
-
-        Raises:
-            FatalAPIError: The service refused the request.
-            RetriableAPIError: The service gave no usable answer, however often it was asked.
+            decode: Makes the page of the body; a ValueError from it says that the body is not a page.
         """
 
         def attempt() -> T:
             with self._counting:
                 self.list_requests += 1
-            response = self._send(PATIENTS_PATH, params)
+            response = self._send(self.patients_path, params)
             try:
                 return decode(response.content)
             except ValueError as error:
-                reason = f"GET {self._describe(PATIENTS_PATH)} answered something that is no page of patients: {error}"
+                address = self._describe(self.patients_path)
+                reason = f"GET {address} answered something that is not a page of patients: {error}"
                 raise RetriableAPIError(reason) from error
 
         return self._with_retries(attempt)()
 
     def is_gone(self, patient_id: int) -> bool:
-        """Tell whether the service says that it has no patient of an id, by 404 and nothing else.
-
-        Raises:
-            FatalAPIError: The service refused the request.
-            RetriableAPIError: The service gave no usable answer, however often it was asked.
-        """
-        path = f"{PATIENTS_PATH}/{patient_id}"
+        """Tell whether the service says that it has no patient of an id, by 404 and nothing else."""
+        path = (self.patient_path or PATIENT_PATH).replace("{}", str(patient_id))
         response = self._with_retries(self._send)(path, {}, accepted=ABOUT_ONE_PATIENT)
         if response.status_code in {HTTPStatus.OK, HTTPStatus.NOT_FOUND}:
             return bool(response.status_code == HTTPStatus.NOT_FOUND)
@@ -155,11 +164,11 @@ class ToubibClient:
         self, path: str, params: Mapping[str, str | int], accepted: Sequence[HTTPStatus] = (HTTPStatus.OK,)
     ) -> requests.Response:
         try:
-            response = self._session.get(self._api_url + path, params=params, timeout=self._timeout)
-        except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-            raise RetriableAPIError(f"GET {self._describe(path)} failed: {_root_cause(error)}") from error
+            response = self._session.get(
+                self.api_url + path, params=params, timeout=self._timeout, proxies=self._bypass_proxy()
+            )
         except requests.RequestException as error:
-            raise FatalAPIError(f"GET {self._describe(path)} failed: {_root_cause(error)}") from error
+            raise self._explain(path, error) from error
         if response.status_code in accepted:
             return response
         message = f"GET {self._describe(path)} answered {response.status_code} {response.reason}"
@@ -168,23 +177,53 @@ class ToubibClient:
         hint = HINTS.get(response.status_code)
         raise FatalAPIError(f"{message}: {hint}" if hint else message)
 
+    def _explain(self, path: str, error: requests.RequestException) -> FatalAPIError | RetriableAPIError:
+        """Return what is to be said of a request that got no answer, and whether it can pass."""
+        cause = _root_cause(error)
+        reason = getattr(cause, "strerror", None) or type(cause).__name__
+        message = f"GET {self._describe(path)} failed: {reason}"
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            hint = "REQUESTS_CA_BUNDLE names a file of the authorities to trust"
+            return FatalAPIError(f"{message}: the certificate is not accepted ({cause.verify_message}); {hint}")
+        if isinstance(cause, socket.gaierror):
+            setting = "HTTP_PROXY" if isinstance(error, requests.exceptions.ProxyError) else "api_url (API_BASEURL)"
+            return UnresolvedNameError(f"{message}; check {setting}")
+        if isinstance(error, requests.exceptions.SSLError) and not isinstance(cause, SSL_CUT):
+            return FatalAPIError(f"{message}; check that the service at api_url (API_BASEURL) speaks https")
+        if isinstance(error, requests.ConnectionError | requests.Timeout | requests.exceptions.ChunkedEncodingError):
+            return RetriableAPIError(message)
+        return FatalAPIError(f"{message}; check api_url (API_BASEURL)")
+
+    def _bypass_proxy(self) -> dict[str, str]:
+        """Return what makes requests leave out the proxy of the environment for a service on this machine."""
+        try:
+            host = urlsplit(self.api_url).hostname or ""
+            is_here = host == "localhost" or ip_address(host).is_loopback
+        except ValueError:
+            return {}
+        return {"no_proxy": host} if is_here else {}
+
     def _with_retries(self, function: Callable[..., T]) -> Callable[..., T]:
+        # what a name stands for is not known a second later either, as a rule
+        asked_twice = backoff.on_exception(
+            backoff.constant, UnresolvedNameError, max_tries=2, interval=FIRST_WAIT, jitter=None, logger=None
+        )(function)
         return backoff.on_exception(
             _waits,
             RetriableAPIError,
             max_tries=MAX_TRIES,
-            giveup=lambda error: _retry_after(error) > MAX_RETRY_AFTER,
+            giveup=lambda error: isinstance(error, UnresolvedNameError) or _retry_after(error) > MAX_RETRY_AFTER,
             jitter=backoff.random_jitter,
             on_backoff=self._log_retry,
             logger=None,
-        )(function)
+        )(asked_twice)
 
     def _log_retry(self, details: Details) -> None:
         self._logger.warning("%s; trying again in %.1f s", details["exception"], details["wait"])
 
     def _describe(self, path: str) -> str:
         """Return the address of a request without credentials or query."""
-        return re.sub("//[^/]*@", "//", self._api_url) + path
+        return re.sub("//[^/]*@", "//", self.api_url) + path
 
 
 def _waits() -> Generator[float, Any, None]:
@@ -208,8 +247,8 @@ def _retry_after(error: Exception) -> float:
         return 0.0
 
 
-def _root_cause(error: BaseException) -> str:
+def _root_cause(error: BaseException) -> BaseException:
     """Return what went wrong below the layers of the HTTP libraries, whose own messages repeat the whole URL."""
     while below := error.__cause__ or error.__context__:
         error = below
-    return getattr(error, "strerror", None) or type(error).__name__
+    return error

@@ -1,31 +1,28 @@
 """What an API offers: the columns of a patient, the fields it can sort by, the largest page.
 
 All of it is read from the service's OpenAPI document. What the document leaves open is taken from the service's
-public description: the columns that every release has, pages of at most 100.
+public description, and columns that it does not name from the first page of patients.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import logging
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
 
-from referencing.exceptions import Unresolvable
-from singer_sdk.singerlib.schema import resolve_schema_references
-
-from tap_toubib.client import PATIENTS_PATH
+from tap_toubib.client import PATIENT_PATH, PATIENTS_PATH
+from tap_toubib.columns import INT64, JSON_TEXT, PRIMARY_KEY, JSONSchema, describe, is_json_text, key_of, name_columns
+from tap_toubib.openapi import OpenAPIDocument
+from tap_toubib.records import parse_page
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Mapping, Sequence
+    from collections.abc import Set as AbstractSet
+    from typing import Any
 
-PRIMARY_KEY = "id"
-CREATED_AT = "created_at"
-UPDATED_AT = "updated_at"
-
-NULL = "null"
-SCALARS = {"integer", "number", "boolean", "string"}
-FORMATS = {"date", "date-time"}
-
-JSONSchema = dict[str, Any]
+    from tap_toubib.client import ToubibClient
 
 DEFAULT_PAGE_SIZE = 100
 DEFAULT_PROPERTIES: JSONSchema = {
@@ -39,11 +36,7 @@ DEFAULT_PROPERTIES: JSONSchema = {
     "total_visits": {"type": "integer"},
 }
 
-INT64 = {"minimum": -(2**63), "maximum": 2**63 - 1}
-"""Bounds that make the loader choose BIGINT for an integer."""
-
-JSON_TEXT = {"type": ["string", "null"], "contentMediaType": "application/json"}
-"""A column of objects, arrays or mixed types is kept as JSON text."""
+logger = logging.getLogger("tap-toubib.discovery")
 
 
 @dataclass(frozen=True)
@@ -55,99 +48,155 @@ class Capabilities:
         sortable: The fields that the API can sort by.
         nullable: The columns for which the document does not promise a value.
         page_size: The largest page.
-        has_single_patients: Whether it gives one patient by its id.
+        patients_path: Where patients are listed, below the base URL.
+        patient_path: Where one patient is, with `{}` in place of its id; None if the API does not give single ones.
         is_bundled_api: Whether it is the bundled API, whose patients are made up.
+        is_understood: Whether the document describes a patient.
+        is_closed: Whether the document promises that a patient has no other columns.
     """
 
     schema: JSONSchema
     sortable: frozenset[str]
     nullable: frozenset[str]
     page_size: int
-    has_single_patients: bool
+    patients_path: str = PATIENTS_PATH
+    patient_path: str | None = PATIENT_PATH
     is_bundled_api: bool = False
+    is_understood: bool = False
+    is_closed: bool = False
+
+    @property
+    def has_single_patients(self) -> bool:
+        """Whether it gives one patient by its id."""
+        return self.patient_path is not None
 
 
-def discover(document: JSONSchema) -> Capabilities:
-    """Read an OpenAPI document (version 3); an empty one, or one that makes no sense, gives the defaults."""
-    try:
-        return _read(document)
-    except (AttributeError, LookupError, TypeError, Unresolvable):
-        return _read({})
+def discover(client: ToubibClient, catalog: Mapping[str, JSONSchema] | None = None) -> Capabilities:
+    """Return what an API offers, and let its client use the paths that it documents.
 
-
-def _read(document: JSONSchema) -> Capabilities:
-    components = document.get("components", {})
-    paths = document.get("paths", {})
-    operation = paths.get(PATIENTS_PATH, {}).get("get", {})
-    parameters = {
-        parameter["name"]: list(_alternatives(_resolve(parameter.get("schema", {}), components)))
-        for parameter in (_resolve(parameter, components) for parameter in operation.get("parameters", []))
-    }
-    patient = _patient(operation, components)
-    properties = {name: list(_alternatives(schema)) for name, schema in patient["properties"].items()}
-    required = patient.get("required", [])
-    return Capabilities(
-        schema={
-            "type": "object",
-            "properties": {name: _singer_type(name, schemas) for name, schemas in properties.items()},
-            "required": [PRIMARY_KEY],
-        },
-        sortable=frozenset(value for schema in parameters.get("sort_field", []) for value in schema.get("enum", [])),
-        nullable=frozenset(
-            name for name, schemas in properties.items() if name not in required or NULL in map(_type, schemas)
-        ),
-        # pages that overlap have two rows at least
-        page_size=next(
-            (int(s["maximum"]) for s in parameters.get("limit", []) if s.get("maximum", 0) > 1), DEFAULT_PAGE_SIZE
-        ),
-        has_single_patients=not paths
-        or any("get" in paths[path] for path in paths if path.startswith(f"{PATIENTS_PATH}/{{")),
-        is_bundled_api=document.get("info", {}).get("x-bundled-api") is True,
+    Args:
+        client: The connection.
+        catalog: The columns of a patient in the catalog that a run was given. Without one, columns that the document
+            does not name are looked for on the first page.
+    """
+    api = read_document(client.get_openapi(), client.api_url)
+    client.patients_path, client.patient_path = api.patients_path, api.patient_path
+    documented = api.schema["properties"]
+    if not api.is_understood:
+        logger.warning(
+            "The OpenAPI document of the API does not describe a patient: the columns are those of the service's "
+            "public description, and what its first page shows"
+        )
+    if catalog is None:
+        page = None if api.is_closed else client.get_patients({"offset": 0, "limit": api.page_size}, parse_page)
+        catalog = _describe_rows([row for row in page.data if isinstance(row, dict)] if page else [], documented)
+    columns = {name: column for name, column in catalog.items() if name not in documented and is_json_text(column)}
+    if columns:
+        logger.warning("Kept as JSON text, since the OpenAPI document does not name it: %s", _list_columns(columns))
+    if not api.is_understood:
+        columns |= {PRIMARY_KEY: catalog.get(PRIMARY_KEY, documented[PRIMARY_KEY])}
+    columns = documented | columns
+    if renamed := {name: column for name, column in columns.items() if key_of(name, column) != name}:
+        logger.warning("Loaded under a name that a database can take: %s", _list_columns(renamed))
+    return replace(
+        api, schema={**api.schema, "properties": columns}, nullable=api.nullable | (columns.keys() - documented)
     )
 
 
-def _patient(operation: JSONSchema, components: JSONSchema) -> JSONSchema:
-    """Return the schema of one patient in the answer to the list operation."""
-    content = operation.get("responses", {}).get("200", {}).get("content", {})
-    page = _resolve(content.get("application/json", {}).get("schema", {}), components)
-    patient = page.get("properties", {}).get("data", {}).get("items", {})
-    return patient if PRIMARY_KEY in patient.get("properties", {}) else {"properties": DEFAULT_PROPERTIES}
+def read_document(document: JSONSchema, api_url: str = "") -> Capabilities:
+    """Return what an OpenAPI document (3.0 or 3.1) says; an empty one, or one that makes no sense, gives the defaults.
+
+    Args:
+        document: The document.
+        api_url: The base URL that it was read from.
+    """
+    try:
+        return _read(OpenAPIDocument(document), api_url)
+    except (AttributeError, LookupError, TypeError, ValueError, RecursionError):
+        return _read(OpenAPIDocument({}), api_url)
 
 
-def _resolve(schema: JSONSchema, components: JSONSchema) -> JSONSchema:
-    return resolve_schema_references({**schema, "components": components})
+def _read(document: OpenAPIDocument, api_url: str) -> Capabilities:
+    paths = document.get(document.root, "paths")
+    readable = [path for path in paths if "get" in document.get(paths, path)]
+    lists = [path for path in readable if path.rstrip("/").endswith(PATIENTS_PATH) and "{" not in path]
+    path = min(lists, key=len, default=PATIENTS_PATH)
+    single = re.compile(re.escape(path.rstrip("/")) + r"/\{[^/{}]+\}/?")
+    singles = [single_path for single_path in readable if single.fullmatch(single_path)] if paths else [PATIENT_PATH]
+    item = document.get(paths, path)
+    operation = document.get(item, "get")
+    parameters = document.parameters(item, operation)
+    patient = document.items(document.properties(document.answer(operation)).get("data"))
+    properties = document.properties(patient)
+    is_understood = PRIMARY_KEY in properties
+    if not is_understood:
+        patient, properties = {}, DEFAULT_PROPERTIES
+    names = name_columns(properties)
+    types = {names[key]: document.types(schema) for key, schema in properties.items()}
+    required = {names[key] for key in document.required(patient) if key in names}
+    base = _base_path(operation.get("servers") or item.get("servers") or document.root.get("servers"), api_url)
+    largest = document.largest(parameters.get("limit"))
+    return Capabilities(
+        schema={
+            "type": "object",
+            "properties": {
+                name: describe(key, name, _column(types[name], is_key=key == PRIMARY_KEY))
+                for key, name in names.items()
+            },
+            "required": [PRIMARY_KEY],
+        },
+        sortable=frozenset(document.values(parameters.get("sort_field"))),
+        nullable=frozenset(name for name, each in types.items() if name not in required or "null" in each),
+        # pages that overlap have two rows at least
+        page_size=largest if largest and largest > 1 else DEFAULT_PAGE_SIZE,
+        patients_path=_below(api_url, base + path),
+        patient_path=_below(api_url, base + re.sub(r"\{.*\}", "{}", singles[0])) if singles else None,
+        is_bundled_api=document.get(document.root, "info").get("x-bundled-api") is True,
+        is_understood=is_understood,
+        is_closed=is_understood and document.is_closed(patient),
+    )
 
 
-def _alternatives(schema: JSONSchema) -> Iterator[JSONSchema]:
-    """Yield the plain schemas that a schema is composed of, null among them."""
-    composed = [part for keyword in ("anyOf", "oneOf", "allOf") for part in schema.get(keyword, [])]
-    for part in composed:
-        yield from _alternatives(part)
-    types = schema.get("type", [])
-    for name in types if isinstance(types, list) else [types]:
-        yield {**schema, "type": name}
-    if not composed and not types:
-        yield schema
-    if schema.get("nullable"):
-        yield {"type": NULL}
+def _column(types: AbstractSet[str], *, is_key: bool) -> JSONSchema:
+    """Return the schema of a column whose values can have these types, in Singer's terms."""
+    kinds = types - {"null"}
+    null = [] if is_key else ["null"]
+    if kinds == {"integer"}:
+        return {"type": ["integer", *null], **INT64}
+    if is_key or (kinds and kinds <= {"string", "date", "date-time"}):
+        # an id of several types is told apart as text, too
+        [text_format] = kinds if len(kinds) == 1 and not is_key else ["string"]
+        return {"type": ["string", *null]} | ({"format": text_format} if text_format != "string" else {})
+    if kinds == {"boolean"}:
+        return {"type": ["boolean", *null]}
+    if kinds and kinds <= {"integer", "number"}:
+        return {"type": ["number", *null]}
+    return JSON_TEXT
 
 
-def _type(schema: JSONSchema) -> str | None:
-    """Return the JSON type of a plain schema, which an enumeration may leave out."""
-    if "enum" in schema and all(isinstance(value, str) for value in schema["enum"]):
-        return "string"
-    return schema.get("type")
+def _describe_rows(rows: Sequence[dict[str, Any]], documented: Mapping[str, JSONSchema]) -> dict[str, JSONSchema]:
+    """Return the columns of rows that are not documented, and their id."""
+    known = {key_of(name, column) for name, column in documented.items()}
+    keys = dict.fromkeys(key for row in rows for key in row if key not in known)
+    columns = {name: describe(key, name, JSON_TEXT) for key, name in name_columns(keys, documented).items()}
+    has_text_id = not all(isinstance(row.get(PRIMARY_KEY), int) for row in rows)
+    return columns | {PRIMARY_KEY: {"type": ["string"]} if has_text_id else documented[PRIMARY_KEY]}
 
 
-def _singer_type(name: str, alternatives: Sequence[JSONSchema]) -> JSONSchema:
-    kinds = {_type(schema) for schema in alternatives} - {NULL}
-    if len(kinds) != 1 or not kinds <= SCALARS:
-        return JSON_TEXT
-    [kind] = kinds
-    formats = {schema.get("format") for schema in alternatives if _type(schema) == kind}
-    result: JSONSchema = {"type": [kind] if name == PRIMARY_KEY else [kind, NULL]}
-    if kind == "integer":
-        result |= INT64
-    if len(formats) == 1 and formats <= FORMATS:
-        result["format"] = formats.pop()
-    return result
+def _list_columns(columns: Mapping[str, JSONSchema]) -> str:
+    """Return names for a message, with the key in the API where that is another one."""
+    keys = {name: key_of(name, column) for name, column in columns.items()}
+    return ", ".join(name if key == name else f"{key!a} as {name}" for name, key in keys.items())
+
+
+def _base_path(servers: Any, api_url: str) -> str:
+    """Return the path of the first server of a document, if it is the one that the document came from."""
+    server = urlsplit(urljoin(f"{api_url}/", servers[0]["url"] if servers else "/"))
+    is_here = server.netloc == urlsplit(api_url).netloc and "{" not in server.path
+    return server.path.rstrip("/") if is_here else ""
+
+
+def _below(api_url: str, path: str) -> str:
+    """Return a path of the host as one below the base URL, which may hold the beginning of it already."""
+    base = urlsplit(api_url).path
+    return path.removeprefix(base) if path.startswith(f"{base}/") else path

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from tap_toubib.audit import Audit
-from tap_toubib.discovery import CREATED_AT, PRIMARY_KEY, UPDATED_AT
+from tap_toubib.columns import CREATED_AT, DELETED_AT, PRIMARY_KEY, UPDATED_AT
 from tap_toubib.known_ids import KnownIds, ids_of
 from tap_toubib.overlap import End, Ties
 from tap_toubib.pagination import Scanner
 from tap_toubib.progress import Progress
-from tap_toubib.reconciliation import DELETED_AT, Reconciliation
-from tap_toubib.records import Page, PageDecoder, to_utc
+from tap_toubib.reconciliation import Reconciliation
+from tap_toubib.records import Page, PageDecoder
+from tap_toubib.values import to_utc
 
 if TYPE_CHECKING:
     import logging
@@ -76,7 +77,8 @@ class Extraction:
         self._reject = reject
         self._logger = logger
         page_size = min(config.get("page_size", api.page_size), api.page_size)
-        self._scanner = Scanner(client, PageDecoder(api.schema), page_size, config["max_parallel_requests"])
+        self._decoder = PageDecoder(api.schema)
+        self._scanner = Scanner(client, self._decoder, page_size, config["max_parallel_requests"])
         self._bookmark: str | None = state.get("replication_key_value")
         self._checkpoint: dict[str, Any] | None = state.get(CHECKPOINT)
         self.known = KnownIds.load(state)
@@ -179,6 +181,7 @@ class Extraction:
 
     def finish(self) -> None:
         """End the run: the next state to be saved holds its bookmark."""
+        self._decoder.warn_of_columns(self._logger)
         self._checkpoint = None
         self._is_complete = True
         if self.high_water and self._plan.changes:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pyroaring import BitMap64
 from singer_sdk.exceptions import ConfigurationError
 
-from tap_toubib.discovery import INT64, PRIMARY_KEY
+from tap_toubib.columns import INT64, PRIMARY_KEY
 from tap_toubib.records import Rejected
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tap_toubib.discovery import PRIMARY_KEY
+from tap_toubib.columns import PRIMARY_KEY
 from tap_toubib.records import Rejected
 
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Self
 
 from singer_sdk.exceptions import FatalAPIError
 
-from tap_toubib.discovery import PRIMARY_KEY
+from tap_toubib.columns import PRIMARY_KEY
 from tap_toubib.overlap import end_of, joins
-from tap_toubib.records import Page, Rejected, to_utc
+from tap_toubib.records import Page, Rejected
+from tap_toubib.values import to_utc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from tap_toubib.discovery import CREATED_AT, PRIMARY_KEY, UPDATED_AT
+from tap_toubib.columns import CREATED_AT, PRIMARY_KEY, UPDATED_AT
 
 if TYPE_CHECKING:
     from tap_toubib.discovery import Capabilities

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from singer_sdk.exceptions import FatalAPIError
 
-from tap_toubib.discovery import CREATED_AT, PRIMARY_KEY
+from tap_toubib.columns import CREATED_AT, DELETED_AT, PRIMARY_KEY
 from tap_toubib.known_ids import KnownIds, ids_of
-from tap_toubib.records import Page, to_utc
+from tap_toubib.records import Page
+from tap_toubib.values import to_utc
 
 if TYPE_CHECKING:
     import logging
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from tap_toubib.client import ToubibClient
     from tap_toubib.pagination import Scanner
     from tap_toubib.plan import Order
-
-DELETED_AT = "_sdc_deleted_at"
-"""The column that makes a record a tombstone, by convention of Singer's targets."""
 
 
 class Reconciliation:

@@ -1,36 +1,40 @@
-"""Pages of patients: decoding them, and keeping aside what a loader could not take.
+"""Pages of patients: decoding them, and rejecting the records that a loader could not take.
 
-A page is decoded and checked against the negotiated types in one pass. Only a page that fails is taken apart.
+A page is decoded and checked against the discovered types in one pass. Only a page that fails is taken apart.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from functools import cached_property
-from typing import Annotated, Any, Generic, Required, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Required, TypedDict, TypeVar
 
 import msgspec
+import simplejson  # type: ignore[import-untyped]
 
-from tap_toubib.discovery import INT64, JSON_TEXT, PRIMARY_KEY, JSONSchema
+from tap_toubib.columns import INT64, PRIMARY_KEY, JSONSchema, is_json_text, key_of
+from tap_toubib.values import to_decimal, to_double, to_id, to_json_text, to_utc
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable
+    from decimal import Decimal
 
 T = TypeVar("T")
 
 Record = dict[str, Any]
 
-MAX_RECORD_BYTES = 500_000
-"""A longer record is kept aside: as it is configured here, Meltano passes on lines of up to 1 MiB, and JSON text in a
-column can be twice as long as it came."""
-
 INT64_TYPE = Annotated[int, msgspec.Meta(ge=INT64["minimum"], le=INT64["maximum"])]
-TYPES: dict[str, Any] = {"integer": INT64_TYPE, "number": float, "boolean": bool, "string": str}
+# numbers are checked by their converter, which has to see how they were written
+TYPES: dict[str, Any] = {"integer": INT64_TYPE, "number": Any, "boolean": bool, "string": str}
 STRING_FORMATS: dict[str, Any] = {"date": date, "date-time": datetime}
 
-FIELD_IN_MESSAGE = re.compile(r"`\$\.(?P<wrong>[^`.\[]+)|field `(?P<missing>[^`]+)`")
+CONVERTERS: dict[str, Callable[[Any], object]] = {"date": date.isoformat, "date-time": to_utc, "number": to_double}
 
+FIELD_IN_MESSAGE = re.compile(r"at `\$\.(?P<wrong>[^`]+)`|field `(?P<missing>[^`]+)`")
 
 # a number of any length is to be told from an answer that is no JSON
 sys.set_int_max_str_digits(0)
@@ -98,104 +102,131 @@ class PageDecoder:
     """Decodes pages of patients of one schema."""
 
     def __init__(self, schema: JSONSchema) -> None:
-        """Prepare the decoders.
+        """Make a decoder.
 
         Args:
-            schema: JSON schema of a patient, as negotiated.
+            schema: JSON schema of a patient, as discovered.
         """
-        properties = schema["properties"]
-        self._converters = {
-            **{name: to_utc for name, column in properties.items() if column.get("format") == "date-time"},
-            **{name: date.isoformat for name, column in properties.items() if column.get("format") == "date"},
-            **{name: to_json_text for name, column in properties.items() if column == JSON_TEXT},
-        }
-        columns = {name: _python_type(column) for name, column in properties.items()}
-        patient = _patient_type(columns)
-        self._page = msgspec.json.Decoder(Envelope[patient])  # type: ignore[valid-type]  # it is one at run time
-        self._patient = msgspec.json.Decoder(patient)
+        columns = {key_of(name, column): column for name, column in schema["properties"].items()}
+        self._names = {key_of(name, column): name for name, column in schema["properties"].items()}
+        self._is_renamed = any(key != name for key, name in self._names.items())
+        self._converters = {key: each for key, column in columns.items() if (each := _converter(key, column))}
+        patient = _patient_type({key: _python_type(key, column) for key, column in columns.items()})
+        self._page = msgspec.json.Decoder(Envelope[patient], float_hook=to_decimal)  # type: ignore[valid-type]  # it is one at run time
+        self._patient = msgspec.json.Decoder(patient, float_hook=to_decimal)
+        self._unseen = set(self._names)
+        self._unknown: set[str] | None = None
 
     def decode(self, body: bytes) -> Page:
         """Return the page that an answer holds.
 
         Raises:
-            ValueError: The body is no page of records; the message holds no value of it.
+            ValueError: The body is not a page of records; the message holds no value of it.
         """
-        try:
-            return self._decode(body)
-        except RecursionError as error:
-            raise ValueError("Nested too deeply") from error
-
-    def _decode(self, body: bytes) -> Page:
-        if len(body) > MAX_RECORD_BYTES:
-            return self._take_apart(body)
+        if self._unknown is None:
+            self._unknown = {key for row in parse_page(body).data if isinstance(row, dict) for key in row}
+            self._unknown -= self._names.keys()
         try:
             page = self._page.decode(body)
+            if self._unseen:
+                self._unseen.difference_update(*page.data)
             return Page([self._convert(record) for record in page.data], page.meta.total_items)
-        except ValueError:
-            return self._take_apart(body)
+        except (ValueError, RecursionError):
+            parsed = parse_page(body)
+            return Page([self._check(item) for item in parsed.data], parsed.meta.total_items)
 
-    def _take_apart(self, body: bytes) -> Page:
-        # the standard library's decoder reads what is no valid Unicode, too
-        page = msgspec.convert(json.loads(body.decode(errors="surrogateescape")), Envelope[Any])
-        return Page([self._decode_one(item) for item in page.data], page.meta.total_items)
+    def warn_of_columns(self, logger: logging.Logger) -> None:
+        """Log which columns never came although they are known, and which came, on the first page, although not."""
+        if self._unseen and len(self._unseen) < len(self._names):
+            logger.warning("No patient that was read has a column that the API documents: %s", _list(self._unseen))
+        if self._unknown:
+            logger.warning(
+                "Not loaded, since the catalog does not name it: %s. A new discovery finds it", _list(self._unknown)
+            )
 
-    def _decode_one(self, item: object) -> Record | Rejected:
-        text = json.dumps(item)
-        if len(text) > MAX_RECORD_BYTES:
-            return reject(item, f"Longer than {MAX_RECORD_BYTES} bytes")
+    def _check(self, item: object) -> Record | Rejected:
+        text = simplejson.dumps(item, allow_nan=True)
         try:
-            return self._convert(self._patient.decode(text))
-        except ValueError as error:
-            return reject(item, str(error))
+            record = self._patient.decode(text)
+            self._unseen.difference_update(record)
+            return self._convert(record)
+        except (ValueError, RecursionError) as error:
+            return reject(item, text, str(error))
 
     def _convert(self, record: Record) -> Record:
-        for name, converter in self._converters.items():
-            if record.get(name) is not None:
+        for key, converter in self._converters.items():
+            if record.get(key) is not None:
                 try:
-                    record[name] = converter(record[name])
+                    record[key] = converter(record[key])
                 except ValueError as error:
-                    raise ValueError(f"{error} - at `$.{name}`") from error
-        return record
+                    raise ValueError(f"{error} - at `$.{key}`") from error
+        return {self._names[key]: value for key, value in record.items()} if self._is_renamed else record
 
 
-def reject(item: object, reason: str) -> Rejected:
-    """Return what is to be said of a record that failed the check."""
+def parse_page(body: bytes) -> Envelope[Any]:
+    """Return a page as it came, numbers included; also one that is not valid Unicode or holds NaN.
+
+    Raises:
+        ValueError: The body is not a page; the message holds no value of it.
+    """
+    text = body.decode(errors="surrogateescape")
+    try:
+        return msgspec.convert(simplejson.loads(text, parse_float=_decimal_or_float, allow_nan=True), Envelope[Any])
+    except RecursionError as error:
+        raise ValueError("Nested too deeply") from error
+
+
+def reject(item: object, text: str, reason: str) -> Rejected:
+    """Return what is to be said of a record that failed the check.
+
+    Args:
+        item: The record.
+        text: The record as JSON.
+        reason: What is wrong with it; without its values.
+    """
     key = item.get(PRIMARY_KEY) if isinstance(item, dict) else None
     field = FIELD_IN_MESSAGE.search(reason)
     return Rejected(
-        id=None if key is None else json.dumps(key).strip('"'),
+        id=None if key is None else to_id(key) if isinstance(key, str) else simplejson.dumps(key, allow_nan=True),
         field=field and (field["wrong"] or field["missing"]),
         reason=reason,
-        record=json.dumps(item),
+        record=text,
     )
 
 
-def to_utc(instant: datetime) -> str:
-    """Return the one form in which instants are written, in which text sorts as time does; naive ones are in UTC.
-
-    Raises:
-        ValueError: The instant lies outside of the years 1 to 9999 when told in UTC.
-    """
+def _decimal_or_float(text: str) -> Decimal | float:
     try:
-        utc = instant.astimezone(UTC) if instant.tzinfo else instant
-    except OverflowError as error:
-        raise ValueError("Instant out of range") from error
-    return utc.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
-
-
-def to_json_text(value: object) -> str:
-    """Return a value of any type as JSON text."""
-    return msgspec.json.encode(value).decode()
+        return to_decimal(text)
+    except ValueError:
+        return float(text)
 
 
 def _patient_type(columns: dict[str, Any]) -> Any:
+    # in a process that never encoded them, msgspec does not know keys again that are not ASCII (its issue 1126)
+    msgspec.json.encode([*columns])
     typed_dict: Any = TypedDict
     return typed_dict("Patient", columns | {PRIMARY_KEY: Required[columns[PRIMARY_KEY]]}, total=False)
 
 
-def _python_type(column: JSONSchema) -> Any:
-    if column == JSON_TEXT:
+def _python_type(key: str, column: JSONSchema) -> Any:
+    if is_json_text(column):
         return Any
     kind, *null = column["type"]
+    if key == PRIMARY_KEY and kind == "string":
+        return int | str
     python_type = STRING_FORMATS.get(column.get("format", ""), TYPES[kind])
     return python_type | None if null else python_type
+
+
+def _converter(key: str, column: JSONSchema) -> Callable[[Any], object] | None:
+    """Return what makes the value that is emitted of one that was decoded, None if that is the same."""
+    if is_json_text(column):
+        return to_json_text
+    kind = column["type"][0]
+    if key == PRIMARY_KEY and kind == "string":
+        return to_id
+    return CONVERTERS.get(column.get("format", kind))
+
+
+def _list(keys: set[str]) -> str:
+    return ", ".join(sorted(keys))

@@ -135,7 +135,8 @@ class TapToubib(Tap):
     @cached_property
     def api(self) -> Capabilities:
         """What the API offers, as its OpenAPI document says."""
-        return discover(self.client.get_openapi())
+        entry = self.input_catalog.get_stream(PatientsStream.name) if self.input_catalog else None
+        return discover(self.client, entry.schema.to_dict().get("properties", {}) if entry else None)
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take the state over as it is: a run that fails then passes it on unchanged."""

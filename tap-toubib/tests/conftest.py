@@ -70,7 +70,13 @@ def openapi(*sortable: str, nullable: tuple[str, ...] = (), limit: Row | None = 
         "components": {
             "schemas": {
                 "SortField": {"type": "string", "enum": list(sortable)},
-                "Patient": {"type": "object", "properties": properties, "required": required},
+                # closed: there is no need to look for other columns
+                "Patient": {
+                    "type": "object",
+                    "properties": properties,
+                    "required": required,
+                    "additionalProperties": False,
+                },
                 "Page_Patient_": {"type": "object", "properties": {"data": {"type": "array", "items": ref("Patient")}}},
             }
         },

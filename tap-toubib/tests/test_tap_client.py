@@ -111,7 +111,7 @@ def test_body_that_is_no_page_is_tried_again(api: Api, connect: Connect) -> None
     with pytest.raises(RetriableAPIError) as error:
         connect().get_patients(QUERY, no_page)
     assert len(api.requests) == MAX_TRIES
-    assert_says_only(str(error.value), f"GET {api.url}/v1/patients", "no page", "missing required field `data`")
+    assert_says_only(str(error.value), f"GET {api.url}/v1/patients", "not a page", "missing required field `data`")
 
 
 @pytest.mark.parametrize("listening", [True, False], ids=["timeout", "refused"])

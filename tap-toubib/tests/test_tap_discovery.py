@@ -5,12 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tap_toubib.discovery import DEFAULT_PROPERTIES, discover
+from tap_toubib.discovery import DEFAULT_PROPERTIES, discover, read_document
 from toubib_api import CURRENT, Column, Sex, create_app
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from tap_toubib.client import ToubibClient
+
+    from .conftest import Api
 
     Document = Callable[..., dict[str, Any]]
 
@@ -29,7 +33,7 @@ def test_document_that_fastapi_writes_is_understood_as_a_whole(tmp_path: Path) -
         Column("weight", float),
         Column("vip", bool, nullable=False),
     )
-    api = discover(create_app(tmp_path / "none", replace(CURRENT, columns=columns)).openapi())
+    api = read_document(create_app(tmp_path / "none", replace(CURRENT, columns=columns)).openapi())
     assert api.schema == {
         "type": "object",
         "properties": {
@@ -63,7 +67,7 @@ def test_document_that_fastapi_writes_is_understood_as_a_whole(tmp_path: Path) -
     ],
 )
 def test_every_way_to_write_a_nullable_column_is_understood(document: Document, column: dict[str, Any]) -> None:
-    api = discover(document(visits=column))
+    api = read_document(document(visits=column))
     assert api.schema["properties"]["visits"] == INTEGER
     assert api.nullable == {"visits"}
 
@@ -93,17 +97,17 @@ def test_every_way_to_write_a_nullable_column_is_understood(document: Document, 
     ],
 )
 def test_type_of_a_column(document: Document, column: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert discover(document("id", column=column)).schema["properties"]["column"] == expected
+    assert read_document(document("id", column=column)).schema["properties"]["column"] == expected
 
 
 def test_id_may_be_text_but_never_null(document: Document) -> None:
-    schema = discover(document(id={"type": "string", "format": "uuid"})).schema
+    schema = read_document(document(id={"type": "string", "format": "uuid"})).schema
     assert schema["properties"]["id"] == {"type": ["string"]}
     assert schema["required"] == ["id"]
 
 
 def test_column_that_is_not_required_is_nullable(document: Document) -> None:
-    assert discover(document(nullable=("updated_at",))).nullable == {"updated_at"}
+    assert read_document(document(nullable=("updated_at",))).nullable == {"updated_at"}
 
 
 @pytest.mark.parametrize(
@@ -121,7 +125,7 @@ def test_column_that_is_not_required_is_nullable(document: Document) -> None:
     ids=["empty", "no-list", "no-get", "no-answer", "no-id", "null", "array", "dangling-reference"],
 )
 def test_what_a_document_leaves_open_has_a_default(document: dict[str, Any]) -> None:
-    api = discover(document)
+    api = read_document(document)
     assert api.schema["properties"].keys() == DEFAULT_PROPERTIES.keys()
     assert api.schema["properties"]["updated_at"] == INSTANT
     assert api.nullable == DEFAULT_PROPERTIES.keys()
@@ -142,7 +146,7 @@ def test_what_a_document_leaves_open_has_a_default(document: dict[str, Any]) -> 
 def test_sortable_fields_are_the_values_of_sort_field(document: Document, schema: dict[str, Any]) -> None:
     described = document("id", "updated_at")
     described["paths"]["/v1/patients"]["get"]["parameters"][0]["schema"] = schema
-    assert discover(described).sortable == {"id", "updated_at"}
+    assert read_document(described).sortable == {"id", "updated_at"}
 
 
 @pytest.mark.parametrize(
@@ -158,7 +162,7 @@ def test_sortable_fields_are_the_values_of_sort_field(document: Document, schema
     ],
 )
 def test_page_size_is_the_largest_that_is_documented(document: Document, limit: dict[str, Any], size: int) -> None:
-    assert str(discover(document(limit=limit)).page_size) == str(size)
+    assert str(read_document(document(limit=limit)).page_size) == str(size)
 
 
 def test_parameter_described_elsewhere_in_the_document_is_found(document: Document) -> None:
@@ -166,4 +170,311 @@ def test_parameter_described_elsewhere_in_the_document_is_found(document: Docume
     parameters = described["paths"]["/v1/patients"]["get"]["parameters"]
     described["components"]["parameters"] = {"sort": parameters[0]}
     parameters[0] = {"$ref": "#/components/parameters/sort"}
-    assert discover(described).sortable == {"id"}
+    assert read_document(described).sortable == {"id"}
+
+
+def patient_of(described: dict[str, Any]) -> dict[str, Any]:
+    patient: dict[str, Any] = described["components"]["schemas"]["Patient"]
+    return patient
+
+
+FORMS: dict[str, Callable[[dict[str, Any]], object]] = {}
+"""Other ways to write the same document: each changes one."""
+
+
+def form(change: Callable[[dict[str, Any]], object]) -> Callable[[dict[str, Any]], object]:
+    FORMS[change.__name__.replace("_", " ")] = change
+    return change
+
+
+def schemas(described: dict[str, Any]) -> dict[str, Any]:
+    return described["components"]["schemas"]  # type: ignore[no-any-return]
+
+
+def operation(described: dict[str, Any]) -> dict[str, Any]:
+    return described["paths"]["/v1/patients"]["get"]  # type: ignore[no-any-return]
+
+
+def split_patient(described: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a patient in two: the columns of a person, and the others."""
+    whole = schemas(described)["Patient"]
+    email = {"email": whole["properties"].pop("email")}
+    whole["required"].remove("email")
+    schemas(described)["Person"] = {"type": "object", "properties": email, "required": ["email"]}
+    return [{"$ref": "#/components/schemas/Person"}, whole]
+
+
+@form
+def patient_as_all_of(described: dict[str, Any]) -> None:
+    schemas(described)["Patient"] = {"allOf": split_patient(described), "additionalProperties": False}
+
+
+@form
+def patient_beside_a_reference(described: dict[str, Any]) -> None:
+    person, patient = split_patient(described)
+    schemas(described)["Patient"] = patient | person
+
+
+@form
+def patient_in_two_forms(described: dict[str, Any]) -> None:
+    person, patient = split_patient(described)
+    schemas(described)["Patient"] = {
+        "oneOf": [{"allOf": [person, patient]}, {"allOf": [patient, person]}],
+        "additionalProperties": False,
+    }
+
+
+@form
+def items_as_any_of(described: dict[str, Any]) -> None:
+    data = schemas(described)["Page_Patient_"]["properties"]["data"]
+    data["items"] = {"anyOf": [data["items"], {"type": "null"}]}
+
+
+@form
+def data_as_any_of(described: dict[str, Any]) -> None:
+    properties = schemas(described)["Page_Patient_"]["properties"]
+    properties["data"] = {"anyOf": [properties["data"], {"type": "null"}]}
+
+
+@form
+def page_as_all_of(described: dict[str, Any]) -> None:
+    page = schemas(described)["Page_Patient_"]
+    schemas(described)["Page_Patient_"] = {"allOf": [{"type": "object", "properties": {"meta": {}}}, page]}
+
+
+@form
+def answer_elsewhere(described: dict[str, Any]) -> None:
+    responses = operation(described)["responses"]
+    described["components"]["responses"] = {"Page": responses["200"]}
+    responses["200"] = {"$ref": "#/components/responses/Page"}
+
+
+@form
+def range_of_status(described: dict[str, Any]) -> None:
+    responses = operation(described)["responses"]
+    responses |= {"2XX": responses.pop("200"), "default": {}}
+
+
+@form
+def default_status(described: dict[str, Any]) -> None:
+    responses = operation(described)["responses"]
+    responses["default"] = responses.pop("200")
+
+
+@form
+def media_type_with_parameters(described: dict[str, Any]) -> None:
+    content = operation(described)["responses"]["200"]["content"]
+    content |= {"text/csv": {}, "application/json; charset=utf-8": content.pop("application/json")}
+
+
+@form
+def media_type_with_suffix(described: dict[str, Any]) -> None:
+    content = operation(described)["responses"]["200"]["content"]
+    content["application/vnd.toubib.v1+json"] = content.pop("application/json")
+
+
+@form
+def parameters_of_the_path(described: dict[str, Any]) -> None:
+    described["paths"]["/v1/patients"]["parameters"] = operation(described).pop("parameters")
+
+
+@form
+def parameters_of_the_path_replaced(described: dict[str, Any]) -> None:
+    described["paths"]["/v1/patients"]["parameters"] = [
+        {"name": "sort_field", "in": "query", "schema": {"enum": ["last_name"]}},
+        {"name": "limit", "in": "header", "schema": {"maximum": 7}},
+    ]
+
+
+@form
+def path_elsewhere(described: dict[str, Any]) -> None:
+    described["components"]["pathItems"] = {"Patients": described["paths"].pop("/v1/patients")}
+    described["paths"]["/v1/patients"] = {"$ref": "#/components/pathItems/Patients"}
+
+
+@form
+def reference_into_the_paths(described: dict[str, Any]) -> None:
+    described["paths"]["/other"] = {"get": operation(described).copy()}
+    place = "#/paths/~1other/get/responses/200/content/application~1json/schema"
+    operation(described)["responses"] = {"200": {"content": {"application/json": {"schema": {"$ref": place}}}}}
+
+
+@form
+def constants_for_an_enumeration(described: dict[str, Any]) -> None:
+    constants = [{"const": value, "title": value} for value in schemas(described)["SortField"].pop("enum")]
+    schemas(described)["SortField"]["oneOf"] = constants
+
+
+@form
+def enumerations_of_one(described: dict[str, Any]) -> None:
+    values = [{"enum": [value]} for value in schemas(described)["SortField"].pop("enum")]
+    schemas(described)["SortField"] = {"allOf": [{"anyOf": [*values, {"type": "null"}]}]}
+
+
+@form
+def several_fields_to_sort_by(described: dict[str, Any]) -> None:
+    constants = [{"const": value} for value in schemas(described)["SortField"].pop("enum")]
+    schemas(described)["SortField"] = {"type": "array", "items": {"anyOf": constants}}
+
+
+@form
+def parameter_as_json(described: dict[str, Any]) -> None:
+    parameter = operation(described)["parameters"][0]
+    parameter["content"] = {"application/json": {"schema": parameter.pop("schema")}}
+
+
+@form
+def exclusive_bound(described: dict[str, Any]) -> None:
+    limit = operation(described)["parameters"][2]["schema"]
+    limit["exclusiveMaximum"] = limit.pop("maximum") + 1
+
+
+@form
+def composed_of_itself(described: dict[str, Any]) -> None:
+    schemas(described)["Patient"]["allOf"] = [{"$ref": "#/components/schemas/Patient"}]
+    schemas(described)["Page_Patient_"]["anyOf"] = [{"$ref": "#/components/schemas/Page_Patient_"}, {}]
+
+
+@pytest.mark.parametrize("change", FORMS.values(), ids=FORMS)
+def test_document_says_the_same_in_every_form(document: Document, change: Callable[[dict[str, Any]], object]) -> None:
+    columns = {"email": {"type": "string"}, "visits": {"type": "integer"}}
+    expected = read_document(document("id", "updated_at", nullable=("visits",), **columns))
+    assert expected.sortable == {"id", "updated_at"}
+    described = document("id", "updated_at", nullable=("visits",), **columns)
+    change(described)
+    assert read_document(described) == expected
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        (True, JSON_TEXT),
+        ({"$ref": "#/components/schemas/None"}, JSON_TEXT),
+        ({"$ref": "https://elsewhere.example/schema.json"}, JSON_TEXT),
+        ({"$ref": "#/components/schemas/Any"}, JSON_TEXT),
+        ({"$ref": "#/components/schemas/Loop"}, JSON_TEXT),
+        ({"anyOf": [{"type": "string"}, True]}, JSON_TEXT),
+        ({"anyOf": [{"const": "MALE"}, {"const": "FEMALE"}, {"type": "null"}]}, TEXT),
+        ({"const": 5}, INTEGER),
+        ({"enum": ["a", None]}, TEXT),
+        ({"anyOf": [{"type": "integer"}, {"type": "number"}]}, {"type": ["number", "null"]}),
+        ({"allOf": [{"type": "number"}, {"type": "integer"}]}, INTEGER),
+        ({"allOf": [{"type": "string"}, {"maxLength": 5}, {"format": "date-time"}]}, INSTANT),
+        ({"$ref": "#/components/schemas/SortField", "nullable": True}, TEXT),
+    ],
+    ids=str,
+)
+def test_type_of_a_column_that_is_composed(document: Document, column: Any, expected: dict[str, Any]) -> None:
+    described = document("id", column=column)
+    schemas(described).update(Any=True, Loop={"anyOf": [{"$ref": "#/components/schemas/Loop"}]})
+    assert read_document(described).schema["properties"]["column"] == expected
+
+
+def test_column_that_never_is_there_is_left_out(document: Document) -> None:
+    assert "column" not in read_document(document("id", column=False)).schema["properties"]
+
+
+@pytest.mark.parametrize("key", [{"type": ["integer", "string"]}, {}, {"anyOf": [{"type": "integer"}, TEXT]}], ids=str)
+def test_id_that_may_be_text_is_text(document: Document, key: dict[str, Any]) -> None:
+    assert read_document(document(id=key)).schema["properties"]["id"] == {"type": ["string"]}
+
+
+def test_column_of_one_form_of_a_patient_is_nullable(document: Document) -> None:
+    described = document("updated_at")
+    patient = schemas(described)["Patient"]
+    forms = [{"required": ["updated_at", "id"]}, {"required": ["id"], "properties": {"nickname": {"type": "string"}}}]
+    schemas(described)["Patient"] = {"allOf": [{**patient, "required": []}], "anyOf": forms}
+    api = read_document(described)
+    assert api.schema["properties"]["nickname"] == TEXT
+    assert api.nullable == {"created_at", "updated_at", "nickname"}
+
+
+@pytest.mark.parametrize(
+    ("api_url", "documented", "servers", "path"),
+    [
+        ("http://host", "/v1/patients", None, "/v1/patients"),
+        ("http://host", "/v1/patients/", None, "/v1/patients/"),
+        ("http://host", "/api/v1/patients", None, "/api/v1/patients"),
+        ("http://host/api", "/api/v1/patients", None, "/v1/patients"),
+        ("http://host/api", "/v1/patients", [{"url": "/api"}], "/v1/patients"),
+        ("http://host", "/v1/patients", [{"url": "/api"}], "/api/v1/patients"),
+        ("http://host/", "/v1/patients", [{"url": "http://host/api/"}], "/api/v1/patients"),
+        ("http://host/api", "/v1/patients", [{"url": "/"}], "/v1/patients"),
+        ("http://host", "/v1/patients", [{"url": "https://elsewhere.example/api"}], "/v1/patients"),
+        ("http://host/apiary", "/v1/patients", [{"url": "/api"}], "/api/v1/patients"),
+        ("http://user:secret@host/api", "/v1/patients", [{"url": "/api"}], "/v1/patients"),
+    ],
+)
+def test_patients_are_where_the_document_says(
+    document: Document, api_url: str, documented: str, servers: Any, path: str
+) -> None:
+    described = document("id", "updated_at")
+    described["paths"] = {
+        documented: described["paths"]["/v1/patients"],
+        f"{documented.rstrip('/')}/{{patient_id}}/visits": {"get": {}},
+        f"{documented.rstrip('/')}/{{id}}/": {"get": {}},
+    }
+    described |= {"servers": servers} if servers else {}
+    api = read_document(described, api_url)
+    assert (api.patients_path, api.patient_path) == (path, f"{path.rstrip('/')}/{{}}/")
+    assert api.sortable == {"id", "updated_at"}
+
+
+def test_single_patients_have_to_be_documented(document: Document) -> None:
+    described = document("id")
+    del described["paths"]["/v1/patients/{patient_id}"]
+    assert not read_document(described).has_single_patients
+    assert read_document({}).has_single_patients
+
+
+@pytest.mark.parametrize(("said", "expected"), [(True, True), (False, False), ("true", False), (None, False)])
+def test_bundled_api_says_so(document: Document, tmp_path: Path, *, said: Any, expected: bool) -> None:
+    assert read_document(document() | {"info": {"x-bundled-api": said}}).is_bundled_api is expected
+    assert read_document(create_app(tmp_path / "none").openapi()).is_bundled_api
+
+
+def test_columns_that_are_not_documented_are_found_on_the_first_page(
+    api: Api, connect: Callable[..., ToubibClient], caplog: pytest.LogCaptureFixture
+) -> None:
+    patient_of(api.document)["additionalProperties"] = True
+    api.add(1, phone="Zq7marker")
+    api.add(2, **{"Phone": None, "a\"b'c": 5})
+    found = discover(connect())
+    further = {name: found.schema["properties"][name] for name in ("phone", "Phone_2", "a_b_c")}
+    assert further == {
+        "phone": JSON_TEXT,
+        "Phone_2": {**JSON_TEXT, "title": "Phone"},
+        "a_b_c": {**JSON_TEXT, "title": "a\"b'c"},
+    }
+    assert found.nullable == further.keys()
+    assert len(api.pages) == 1
+    assert "does not name it: phone, 'Phone' as Phone_2, 'a\"b\\'c' as a_b_c" in caplog.text
+    assert "Zq7marker" not in caplog.text
+    # the run that follows has a catalog, and need not look
+    again = discover(connect(), found.schema["properties"])
+    assert again == found
+    assert len(api.pages) == 1
+
+
+def test_documented_columns_cost_no_page(
+    api: Api, connect: Callable[..., ToubibClient], caplog: pytest.LogCaptureFixture
+) -> None:
+    api.add(1)
+    discover(connect())
+    assert not api.pages
+    assert not caplog.messages
+
+
+def test_document_that_is_not_understood_is_told_and_the_records_tell_the_columns(
+    api: Api, connect: Callable[..., ToubibClient], caplog: pytest.LogCaptureFixture
+) -> None:
+    api.document = {"openapi": "3.1.0", "paths": {"/v1/patients": {"get": {"responses": {"200": WITHOUT_ID}}}}}
+    api.add(1, phone="5")
+    found = discover(connect())
+    assert found.schema["properties"].keys() == {*DEFAULT_PROPERTIES, "phone"}
+    assert found.schema["properties"]["id"] == {"type": ["integer"], **BIGINT}
+    assert caplog.text.count("does not describe a patient") == 1
+    api.rows[0]["id"] = "00001"
+    found = discover(connect())
+    assert found.schema["properties"]["id"] == {"type": ["string"]}
+    assert discover(connect(), found.schema["properties"]) == found

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tap_toubib.discovery import discover
+from tap_toubib.discovery import read_document
 from tap_toubib.plan import Order, Plan
 
 if TYPE_CHECKING:
@@ -52,13 +52,13 @@ NEWEST_CREATED = Order("created_at", "desc")
 def test_orders_follow_from_what_can_be_sorted_by(
     document: Callable[..., dict[str, Any]], sortable: tuple[str, ...], nullable: tuple[str, ...], plan: Plan
 ) -> None:
-    assert Plan.of(discover(document(*sortable, nullable=nullable, email={"type": "string"}))) == plan
+    assert Plan.of(read_document(document(*sortable, nullable=nullable, email={"type": "string"}))) == plan
 
 
 def test_field_that_patients_do_not_have_is_not_sorted_by(document: Callable[..., dict[str, Any]]) -> None:
     described = document("id", "updated_at")
     del described["components"]["schemas"]["Patient"]["properties"]["updated_at"]
-    assert Plan.of(discover(described)) == Plan(Order("id"), ())
+    assert Plan.of(read_document(described)) == Plan(Order("id"), ())
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,6 @@ def test_field_that_patients_do_not_have_is_not_sorted_by(document: Callable[...
 )
 def test_changes_are_told_by_instants_only(document: Callable[..., dict[str, Any]], column: dict[str, str]) -> None:
     described = document("id", "updated_at", updated_at=column)
-    assert Plan.of(discover(described)) == Plan(Order("id"), ())
+    assert Plan.of(read_document(described)) == Plan(Order("id"), ())
     nullable = document("id", "created_at", "updated_at", nullable=("updated_at",), created_at=column)
-    assert Plan.of(discover(nullable)) == Plan(Order("id"), ())
+    assert Plan.of(read_document(nullable)) == Plan(Order("id"), ())

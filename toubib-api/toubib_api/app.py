@@ -55,6 +55,8 @@ def create_app(database: Path, release: Release = CURRENT) -> FastAPI:
     def health() -> str:
         return "OK"
 
+    # what loads these patients can tell that they are made up
+    app.openapi()["info"]["x-bundled-api"] = True
     return app
 
 

@@ -10,10 +10,9 @@ from singer_sdk.helpers.conform import TypeConformanceLevel
 from singer_sdk.singerlib.catalog import Metadata
 
 from tap_toubib.batch_files import BatchWriter, leaves_unmapped
-from tap_toubib.discovery import PRIMARY_KEY, UPDATED_AT
+from tap_toubib.columns import DELETED_AT, PRIMARY_KEY, UPDATED_AT
 from tap_toubib.extraction import Extraction
 from tap_toubib.plan import Plan
-from tap_toubib.reconciliation import DELETED_AT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

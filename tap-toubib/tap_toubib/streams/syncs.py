@@ -9,7 +9,7 @@ from singer_sdk import Stream
 from singer_sdk import typing as th
 from singer_sdk.singerlib.catalog import Metadata
 
-from tap_toubib.discovery import INT64
+from tap_toubib.columns import INT64
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

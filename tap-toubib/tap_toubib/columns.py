@@ -1,0 +1,73 @@
+"""Columns of patients: their names, and the JSON schemas that tell a loader of them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+JSONSchema = dict[str, Any]
+
+PRIMARY_KEY = "id"
+CREATED_AT = "created_at"
+UPDATED_AT = "updated_at"
+
+DELETED_AT = "_sdc_deleted_at"
+"""The column that makes a record a tombstone, by convention of Singer's targets."""
+
+INT64 = {"minimum": -(2**63), "maximum": 2**63 - 1}
+"""Bounds that make the loader choose BIGINT for an integer."""
+
+JSON_TEXT = {"type": ["string", "null"], "contentMediaType": "application/json"}
+"""A column of objects, arrays or mixed types is kept as JSON text."""
+
+RESERVED = {"_sdc_extracted_at", "_sdc_batched_at", DELETED_AT}
+"""Names that mean something to every Singer target."""
+
+NOT_LOADABLE = re.compile(r"""["'`\\{}%\x00-\x1f\x7f\ud800-\udfff]""")
+"""Characters that end a quoted name, or stand for another one, in SQL or in a template of it."""
+
+
+def name_columns(keys: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
+    """Return the name of the column for each key of the API: the key itself wherever a loader can take that.
+
+    A character that cannot be in a name becomes `_`; of names that differ only in case, which are one in a database,
+    all but one get a number.
+
+    Args:
+        keys: The keys.
+        taken: Names that columns have already.
+    """
+    # a name in lower case keeps it, in whatever order the keys come
+    ordered = sorted(keys, key=lambda key: (key != _loadable(key).lower(), key))
+    used = RESERVED | {name.lower() for name in taken}
+    names = {}
+    for key in ordered:
+        name, number = _loadable(key), 2
+        while name.lower() in used:
+            name, number = f"{_loadable(key)}_{number}", number + 1
+        used.add(name.lower())
+        names[key] = name
+    return {key: names[key] for key in keys}
+
+
+def describe(key: str, name: str, column: JSONSchema) -> JSONSchema:
+    """Return the schema of a column, which tells its key in the API as a title if that is not its name."""
+    return column if key == name else {**column, "title": key}
+
+
+def key_of(name: str, column: JSONSchema) -> str:
+    """Return the key in the API of a column."""
+    key: str = column.get("title", name)
+    return key
+
+
+def is_json_text(column: JSONSchema) -> bool:
+    """Tell whether a column holds JSON text."""
+    return "contentMediaType" in column
+
+
+def _loadable(key: str) -> str:
+    return NOT_LOADABLE.sub("_", key) or "_"

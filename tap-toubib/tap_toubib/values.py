@@ -1,0 +1,60 @@
+"""Values of patients, from what the API writes to what a loader is given."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+
+import msgspec
+
+JSON_TEXT_ENCODER = msgspec.json.Encoder(order="deterministic", decimal_format="number")
+
+
+def to_utc(instant: datetime) -> str:
+    """Return the one form in which instants are written, in which text sorts as time does; naive ones are in UTC.
+
+    Raises:
+        ValueError: The instant lies outside of the years 1 to 9999 when told in UTC.
+    """
+    try:
+        utc = instant.astimezone(UTC) if instant.tzinfo else instant
+    except OverflowError as error:
+        raise ValueError("Instant out of range") from error
+    return utc.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def to_json_text(value: object) -> str:
+    """Return a value of any type as JSON text: keys in order, since theirs says nothing, and numbers as they came."""
+    return JSON_TEXT_ENCODER.encode(value).decode()
+
+
+def to_decimal(text: str) -> Decimal:
+    """Return a number as it was written.
+
+    Raises:
+        ValueError: Its exponent is too large.
+    """
+    try:
+        return Decimal(text)
+    except InvalidOperation as error:
+        raise ValueError("Number out of range") from error
+
+
+def to_double(value: object) -> float:
+    """Return a number as the double that it was written from.
+
+    Raises:
+        ValueError: It is not a number, or has more digits than a double keeps.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        raise ValueError(f"Expected `float`, got `{type(value).__name__}`")  # noqa: TRY004  # as the decoder does
+    double = float(str(value))
+    # the shortest text that means it, or all digits that it can have
+    if value not in {Decimal(repr(double)), Decimal(f"{double:.17g}")}:
+        raise ValueError("Number that a double cannot keep as it is")
+    return double
+
+
+def to_id(value: int | str) -> str:
+    """Return a text id."""
+    return str(value).encode(errors="backslashreplace").decode()
