@@ -38,8 +38,9 @@ COPY --from=build /project ./
 COPY connector connector
 COPY tap-toubib tap-toubib
 COPY transform transform
+COPY logging.yaml ./
 # whatever umask the sources were checked out with
-RUN chmod -R a+rX connector meltano.yml tap-toubib transform && python -m compileall -q connector tap-toubib
+RUN chmod -R a+rX connector logging.yaml meltano.yml tap-toubib transform && python -m compileall -q connector tap-toubib
 
 USER 1000:1000
 # of a container that runs by schedule: whether the last run went well

@@ -9,6 +9,7 @@ import subprocess
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -16,16 +17,16 @@ import pytest
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
 from support import PROJECT, Destination, stand_in
+from support import run as command
 
 from toubib_api.app import create_app
 from toubib_api.database import prepare
 from toubib_api.release import CURRENT
 from toubib_api.testing import serving
-from toubib_connector.redaction import Redaction
+from toubib_connector.redaction import WITHHELD, Redaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from support import Api
 
@@ -86,6 +87,19 @@ def told(destination: Destination, outcome: subprocess.CompletedProcess[str]) ->
     ]
 
 
+def log_of(destination: Destination) -> str:
+    return Path(f"{destination.path}.work/run.log").read_text()
+
+
+def break_the_transform(destination: Destination) -> None:
+    """Leave a value in raw that no model can read."""
+    with duckdb.connect(str(destination.path)) as connection:
+        connection.execute(f"""
+            insert into raw.patients (id, _sdc_deleted_at, _sdc_extracted_at, _sdc_batched_at)
+            values (99, '{MARKER}\n{MARKER}', now(), now() + interval 1 day)
+        """)
+
+
 def run(destination: Destination, url: str) -> subprocess.CompletedProcess[str]:
     return destination.run("run", "--publish", API_BASEURL=url, TAP_TOUBIB_AUTH_TOKEN=TOKEN, **TALKATIVE)
 
@@ -137,21 +151,44 @@ def test_an_error_of_the_loader_is_told_without_the_value(loaded: Destination, a
         connection.execute("create unique index names on raw.patients (last_name, id)")
     outcome = run(loaded, api.url)
     assert outcome.returncode != 0
-    assert "ConstraintException: (withheld" in outcome.stdout
+    assert "ConstraintException: (withheld" in outcome.stdout.splitlines()[-1]
     assert told(loaded, outcome) == []
 
 
 def test_an_error_of_dbt_is_told_without_the_value(loaded: Destination, api: Api) -> None:
-    with duckdb.connect(str(loaded.path)) as connection:
-        connection.execute(f"""
-            insert into raw.patients (id, _sdc_deleted_at, _sdc_extracted_at, _sdc_batched_at)
-            values (99, '{MARKER}\n{MARKER}', now(), now() + interval 1 day)
-        """)
+    break_the_transform(loaded)
     outcome = run(loaded, api.url)
     assert outcome.returncode != 0
-    assert "Conversion Error: (withheld" in outcome.stdout
-    assert "Done. PASS=" in outcome.stdout
+    assert "Conversion Error: (withheld" in outcome.stdout.splitlines()[-1]
+    assert "Done. PASS=" in log_of(loaded)
     assert told(loaded, outcome) == []
+    assert loaded.query(f"select outcome, contains(reason, '{MARKER}') from bookkeeping.runs order by started_at") == [
+        ("succeeded", None),
+        ("failed", False),
+    ]
+
+
+def test_meltano_by_itself_withholds_the_value_too(loaded: Destination) -> None:
+    break_the_transform(loaded)
+    environment = TALKATIVE | {"DESTINATION_DUCKDB_PATH": str(loaded.path), "DBT_LOG_PATH": f"{loaded.path}.work"}
+    environment |= {"MELTANO_DATABASE_URI": f"sqlite:///{loaded.path}.meltano.db", "DBT_LOG_LEVEL_FILE": "none"}
+    outcome = command(PROJECT / ".venv/bin/meltano", "run", "dbt:build", **environment)
+    assert outcome.returncode != 0
+    assert "Conversion Error: (withheld" in outcome.stdout
+    assert MARKER not in outcome.stdout
+
+
+def test_an_error_that_quotes_no_value_is_told() -> None:
+    line = 'Dependency Error: Cannot alter entry "patients_history" because there are entries that depend on it.'
+    assert Redaction().redact("dbt", line) == line
+
+
+def test_what_follows_an_error_is_withheld_until_its_message_ends() -> None:
+    redaction = Redaction()
+    assert redaction.redact("dbt", f"  Conversion Error: {MARKER}") == f"  Conversion Error: {WITHHELD}"
+    assert redaction.redact("dbt", f"LINE 2: {MARKER}") is None
+    assert redaction.redact("tap-toubib", "Read 1 patient") == "Read 1 patient"
+    assert redaction.redact("dbt", "10:00:00  1 of 2 OK") == "10:00:00  1 of 2 OK"
 
 
 def test_a_line_that_reached_the_loader_in_part_is_not_told(tmp_path: Path) -> None:
@@ -162,7 +199,7 @@ def test_a_line_that_reached_the_loader_in_part_is_not_told(tmp_path: Path) -> N
     outcome = subprocess.run([target, "--config", config], input=part, check=False, capture_output=True, text=True)
     lines = (outcome.stdout + outcome.stderr).splitlines()
     assert any(MARKER in line for line in lines)
-    redact = Redaction()
+    redact = Redaction().redact
     shown = [redact("target-duckdb", line) or "" for line in lines]
     assert any("Unable to parse: (withheld" in line for line in shown)
     assert MARKER not in "".join(shown)

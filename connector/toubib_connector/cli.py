@@ -16,11 +16,12 @@ from toubib_connector.destination import Destination
 from toubib_connector.health import check_health
 from toubib_connector.log import Failure, say
 from toubib_connector.meltano import PROJECT, run_meltano
+from toubib_connector.runs import prepare_runs, recorded
 from toubib_connector.schedule import Scheduler, last_outcome
 from toubib_connector.settings import check_integers
 from toubib_connector.state import STATE_ID, is_of_data, knows_all_data, write_state
-from toubib_connector.status import show_status
-from toubib_connector.summary import summarize, warnings
+from toubib_connector.status import show_status, show_tables
+from toubib_connector.summary import show_summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,11 +83,12 @@ def main(context: click.Context, destination: Path) -> None:
 def init_db(destination: Destination) -> None:
     """Make the schemas and the empty tables, where they are missing, and list them."""
     with destination.lock():
-        with destination.connect(read_only=False):
+        with destination.connect(read_only=False) as connection:
+            prepare_runs(connection)
             say("Successfully connected to the destination DB.")
-        run_meltano(destination, "invoke", "dbt:init", log_level="warning")
+        run_meltano(destination, "run", "dbt:init")
     with destination.connect(read_only=True) as connection:
-        connection.sql("SHOW ALL TABLES").show(max_width=160, max_rows=100)
+        show_tables(connection)
 
 
 @main.command()
@@ -116,29 +118,29 @@ def init_db(destination: Destination) -> None:
 def run(destination: Destination, api_url: str, auth_token: str | None, *, full_refresh: bool, publish: bool) -> None:
     """Extract, load, transform, test, and say what changed."""
     started = time.monotonic()
-    check_integers()
-    check_health(api_url, auth_token)
-    os.environ["API_BASEURL"] = api_url
-    if auth_token:
-        os.environ["TAP_TOUBIB_AUTH_TOKEN"] = auth_token
-    with destination.lock():
-        is_alien = not is_of_data(destination)
-        if is_alien:
-            say(f"{destination.system_database.name} is not the state of {destination.path}: one of them was removed,")
-            say("or replaced by an older copy. Reading every patient again; the history that the file holds stays.")
-        if is_alien or full_refresh or not knows_all_data(destination):
-            state = write_state(destination, anew=is_alien)
-            run_meltano(destination, "state", "set", "--force", STATE_ID, f"--input-file={state}", log_level="warning")
-        if full_refresh:
-            os.environ["TAP_TOUBIB_FULL_REFRESH"] = "true"
-        # the lock is held, so a run that Meltano believes to be under way was killed
-        run_meltano(destination, "run", "--force", JOB)
-        if publish:
-            destination.publish()
-        with destination.connect(read_only=True) as connection:
-            for warning in warnings(connection):
-                say(f"Warning: {warning}", "warning")
-            say(summarize(connection, time.monotonic() - started))
+    with recorded(destination) as record_success:
+        check_integers()
+        check_health(api_url, auth_token)
+        os.environ["API_BASEURL"] = api_url
+        if auth_token:
+            os.environ["TAP_TOUBIB_AUTH_TOKEN"] = auth_token
+        with destination.lock():
+            is_alien = not is_of_data(destination)
+            if is_alien:
+                say(f"{destination.system_database.name} is not the state of {destination.path}: one of them was")
+                say("removed, or replaced by an older copy. Reading every patient again; the history stays.")
+            if is_alien or full_refresh or not knows_all_data(destination):
+                state = write_state(destination, anew=is_alien)
+                run_meltano(destination, "state", "set", "--force", STATE_ID, f"--input-file={state}")
+            if full_refresh:
+                os.environ["TAP_TOUBIB_FULL_REFRESH"] = "true"
+            # the lock is held, so a run that Meltano believes to be under way was killed
+            run_meltano(destination, "run", "--force", JOB)
+            record_success()
+            if publish:
+                destination.publish()
+            with destination.connect(read_only=True) as connection:
+                show_summary(connection, destination, time.monotonic() - started)
 
 
 @main.command()
@@ -147,7 +149,7 @@ def rebuild_history(destination: Destination) -> None:
     """Build the history again from the log alone."""
     destination.check_exists()
     with destination.lock():
-        run_meltano(destination, "invoke", "dbt:rebuild")
+        run_meltano(destination, "run", "dbt:rebuild")
     with destination.connect(read_only=True) as connection:
         say("Built {} versions of {} patients".format(*connection.execute(VERSIONS).fetchone() or ()))
 
@@ -158,7 +160,7 @@ def docs(destination: Destination) -> None:
     """Describe the tables and where they come from, as one page to open in a browser."""
     destination.check_exists()
     with destination.lock():
-        run_meltano(destination, "invoke", "dbt:docs", log_level="warning")
+        run_meltano(destination, "run", "dbt:docs")
     say(f"Open {destination.work_folder / 'dbt' / 'static_index.html'}")
 
 

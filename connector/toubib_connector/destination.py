@@ -60,6 +60,11 @@ class Destination:
         return self.work_folder / "scratch"
 
     @property
+    def log(self) -> Path:
+        """The full log of the last command that ran Meltano."""
+        return self.work_folder / "run.log"
+
+    @property
     def outcome(self) -> Path:
         """How the last scheduled run ended."""
         return self.work_folder / "outcome.json"
@@ -158,6 +163,7 @@ class Destination:
             # a killed run could not clean up
             shutil.rmtree(self.scratch, ignore_errors=True)
             self.scratch.mkdir()
+            self.log.unlink(missing_ok=True)
             try:
                 yield
             finally:

@@ -6,11 +6,24 @@ import json
 import os
 import sys
 from datetime import UTC, datetime
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-NAME = "toubib-connector"
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COLORS = {"warning": "yellow"}
+
+
+def is_verbose() -> bool:
+    """Tell whether the full log is wanted where otherwise little is shown."""
+    return os.environ.get("VERBOSE", "") not in {"", "0"}
+
+
+def has_terminal() -> bool:
+    """Tell whether a person watches, on a terminal on which lines can be drawn again."""
+    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb" and not is_verbose()
 
 
 def is_json() -> bool:
@@ -18,30 +31,40 @@ def is_json() -> bool:
     return os.environ.get("MELTANO_CLI_LOG_FORMAT") == "json" and not sys.stdout.isatty()
 
 
-def say(message: str, level: str = "info", logger: str = NAME, timestamp: str | None = None) -> None:
-    """Print a line of the log.
+def say(message: str, level: str = "info", logger: str = "toubib-connector") -> None:
+    """Print a line.
 
     Args:
         message: One line of text.
         level: As Meltano names it: `info`, `warning`, `error`, `critical`.
         logger: Which part of a run says it.
-        timestamp: When, in UTC, as ISO 8601; now when not given.
     """
-    now = timestamp or f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
     if is_json():
-        click.echo(json.dumps({"timestamp": now, "level": level, "logger": logger, "event": message}))
-    elif logger == NAME:
-        click.echo(message)
+        timestamp = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+        click.echo(json.dumps({"timestamp": timestamp, "level": level, "logger": logger, "event": message}))
     else:
-        click.echo(f"{now[11:19]} {logger:13} {'' if level == 'info' else f'{level}: '}{message}".rstrip())
+        click.secho(message, fg=COLORS.get(level))
 
 
 class Failure(click.ClickException):
-    """Ends a command with one line and exit code 1."""
+    """Ends a command with one line and exit code 1.
+
+    Attributes:
+        message: What happened, to what, what to do.
+        log: Where more about it stands.
+        patients_read: How far a run came, if it began.
+    """
+
+    def __init__(self, message: str, log: Path | None = None, patients_read: int | None = None) -> None:
+        """Keep what is told."""
+        super().__init__(message)
+        self.log = log
+        self.patients_read = patients_read
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the line, to the log or to standard error."""
+        line = f"{self.message.rstrip('.')}. The full log is {self.log}" if self.log else self.message
         if is_json():
-            say(self.message, "critical")
+            say(line, "critical")
         else:
-            super().show(file)
+            click.secho(f"Error: {line}", file=file, err=True, fg="red")

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psutil
 
-from toubib_connector.log import Failure, say
-from toubib_connector.redaction import Redaction
+from toubib_connector.log import Failure, is_verbose
 from toubib_connector.state import discard_half_made
 
 if TYPE_CHECKING:
@@ -26,54 +24,41 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).parents[2]
 MELTANO = Path(sys.executable).with_name("meltano")
 
-UNTOLD = re.compile(
-    "METRIC$|Force option is enabled|No state was found, complete import|Need help fixing this problem|"
-    "Running state operation for environment .* outside of an environment"
-)
-"""What Meltano tells of runs that are as they should be, three times as a warning, and where it invites to."""
 
+def run_meltano(destination: Destination, *arguments: str) -> None:
+    """Run Meltano. SIGTERM and SIGINT end it, and with it this process.
 
-def run_meltano(destination: Destination, *arguments: str, log_level: str = "info") -> None:
-    """Run Meltano and pass its log on. SIGTERM and SIGINT end it, and with it this process.
+    What a person sees of it, Meltano shows itself, by `logging.yaml`; its full log goes beside the destination.
 
     Args:
         destination: Where data and state go.
         arguments: Of the command line.
-        log_level: Never `debug`: at that level Meltano logs every record.
 
     Raises:
-        Failure: It failed; the message is the last error of the tap, if it had one.
+        Failure: It failed; the message is the error that the loader, the tap or dbt ended with.
     """
     discard_half_made(destination)
-    process = subprocess.Popen(
-        [MELTANO, f"--log-level={log_level}", "--log-format=json", *arguments],
-        cwd=PROJECT,
-        env=_environment(destination),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        close_fds=False,
-    )
-    reason = f"meltano {arguments[0]} failed; its log above says why"
-    redact = Redaction()
-    with _ended_by_signals(process):
-        for line in process.stdout or ():
-            record = _record(line)
-            logger = record.get("name", "meltano")
-            # what a plugin says is told as it says it, not once more when Meltano gives up
-            message = redact(logger, record["event"].rstrip().split(" with stderr:\n")[0])
-            if message is None or UNTOLD.match(message):
-                continue
-            say(message, record["level"], logger, record.get("timestamp"))
-            if record["level"] in {"error", "critical"} and logger == "tap-toubib":
-                reason = message
-        failed = process.wait()
+    progress = destination.scratch / "progress.json"
+    progress.unlink(missing_ok=True)
+    with destination.log.open("a") as log:
+        process = subprocess.Popen(
+            # what a user's own configuration would show could hold values
+            [MELTANO, f"--log-config={PROJECT / 'logging.yaml'}", *arguments],
+            cwd=PROJECT,
+            env=_environment(destination) | {"TOUBIB_PROGRESS": str(progress)},
+            stderr=None if is_verbose() else log,
+            close_fds=False,
+        )
+        with _ended_by_signals(process):
+            failed = process.wait()
     if failed:
-        raise Failure(reason)
+        kept = json.loads(progress.read_text()) if progress.exists() else {}
+        reason = kept.get("reason") or f"meltano {arguments[0]} ended with exit code {failed}"
+        raise Failure(reason, None if is_verbose() else destination.log, kept.get("patients_read"))
 
 
 @contextmanager
-def _ended_by_signals(process: subprocess.Popen[str]) -> Iterator[None]:
+def _ended_by_signals(process: subprocess.Popen[bytes]) -> Iterator[None]:
     """Have SIGTERM and SIGINT end a Meltano with all that it started, and then this process."""
     stopped: list[psutil.Process] = []
     received: list[int] = []
@@ -97,15 +82,6 @@ def _ended_by_signals(process: subprocess.Popen[str]) -> Iterator[None]:
     if received:
         psutil.wait_procs(stopped)
         sys.exit(128 + received[0])
-
-
-def _record(line: str) -> dict[str, Any]:
-    """Return a line of Meltano's log, or what a plugin printed past it."""
-    try:
-        record = json.loads(line)
-    except ValueError:
-        record = None
-    return record if isinstance(record, dict) and "event" in record else {"event": line, "level": "info"}
 
 
 def _system_folder(destination: Destination) -> Path:
@@ -134,7 +110,8 @@ def _environment(destination: Destination) -> dict[str, str]:
         "DBT_LOG_PATH": str(destination.scratch),
         # nobody reads the artefacts, which take longer to write than most models to build
         "DBT_WRITE_JSON": "false",
-        "DBT_LOG_LEVEL": "warn",
+        # `logging.yaml` reads its progress
+        "DBT_LOG_FORMAT": "json",
         "DBT_USE_COLORS": "false",
     }
     # in meltano.yml this one names the state of a destination in a system database that several share

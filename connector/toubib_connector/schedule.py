@@ -121,7 +121,9 @@ class Scheduler:
         # with a terminal's Ctrl+C, too, the signal reaches the run once
         self._process = subprocess.Popen(
             [sys.executable, "-m", "toubib_connector", "run"],
-            env=os.environ | environment | {"DESTINATION_DUCKDB_PATH": str(self._destination.path)},
+            env=os.environ
+            | environment
+            | {"DESTINATION_DUCKDB_PATH": str(self._destination.path), "TOUBIB_TRIGGER": schedule},
             start_new_session=True,
         )
         exit_code = self._process.wait()

@@ -1,13 +1,20 @@
-"""What a run did, in one line."""
+"""What a run did."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.console import Console
+from rich.table import Table
+
+from toubib_connector.log import has_terminal, say
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import duckdb
+
+    from toubib_connector.destination import Destination
 
 QUERY = """
 with last_sync as (
@@ -23,9 +30,10 @@ select
   (select count(*) from seen where version_number = 1),
   (select count(*) from seen where version_number > 1),
   deleted,
-  repaired,
+  recovered,
   rejected,
-  requests
+  requests,
+  (select count(*) from main.patients)
 from last_sync
 """
 
@@ -43,26 +51,42 @@ select total_items_after, (select count(*) from main.patients)
 from raw.syncs order by started_at desc limit 1
 """
 
+STYLES = {"new": "green", "changed": "cyan", "deleted": "magenta", "recovered": "yellow", "rejected": "red"}
 
-def warnings(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
+
+def show_summary(connection: duckdb.DuckDBPyConnection, destination: Destination, seconds: float) -> None:
+    """Print what the last run leaves to be looked at, and what it did.
+
+    Args:
+        connection: To the destination.
+        destination: What to call it.
+        seconds: How long the run took.
+    """
+    for warning in _warnings(connection):
+        say(f"Warning: {warning}", "warning")
+    *counts, requests, patients = connection.execute(QUERY).fetchone() or (0,) * 7
+    counted = dict(zip(STYLES, counts, strict=True))
+    if not has_terminal():
+        told = ", ".join(f"{count} {what}" for what, count in counted.items() if count or what != "recovered")
+        say(f"{told}; {requests} requests, {seconds:.1f} seconds; {patients} patients in {destination.path}")
+        return
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", justify="right")
+    table.add_column()
+    table.add_row(f"{patients:,}", "patients now")
+    for what, count in counted.items():
+        table.add_row(f"{count:,}", what, style=STYLES[what] if count else "dim")
+    table.add_row(f"{requests:,}", "requests")
+    table.add_row(f"{seconds:.1f}", "seconds")
+    console = Console()
+    console.print(table)
+    console.print(f"Next: `make sql` to query {destination.path}, `make report` for a page about it", soft_wrap=True)
+
+
+def _warnings(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
     """Yield what the last run leaves to be looked at; of a record its id and the field, never the value."""
     if rejected := [row[0] for row in connection.execute(REJECTED_QUERY).fetchall()]:
         yield f"Could not be loaded, and is in raw.rejected_records: {', '.join(rejected)}"
     in_the_source, here = connection.execute(COUNT_QUERY).fetchone() or (0, 0)
     if in_the_source != here:
-        yield f"The source has {in_the_source} patients, the destination {here} living ones"
-
-
-def summarize(connection: duckdb.DuckDBPyConnection, seconds: float) -> str:
-    """Return the summary of the last run.
-
-    Args:
-        connection: To the destination.
-        seconds: How long the run took.
-    """
-    new, changed, deleted, repaired, rejected, requests = connection.execute(QUERY).fetchone() or (0,) * 6
-    repairs = f"{repaired} missed before, " if repaired else ""
-    return (
-        f"{new} new, {changed} changed, {deleted} deleted, {repairs}{rejected} rejected; "
-        f"{requests} requests, {seconds:.1f} seconds"
-    )
+        yield f"The source has {in_the_source} patients, the destination {here}"

@@ -1,0 +1,159 @@
+"""What a person sees of Meltano. It runs inside Meltano, where `logging.yaml` names it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from meltano.core.logging import console_log_formatter, json_formatter
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from toubib_connector.log import has_terminal, say
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+TAP, DBT = "tap-toubib", "dbt"
+BLAME = ["target-duckdb", TAP, DBT, "meltano"]
+"""Whose error is the reason of a failed run: when the loader fails, the tap and Meltano fail with it."""
+
+STEP = 25
+"""Percent between two lines of progress where nobody sits at a terminal."""
+
+STEPS = {TAP: "Patients", DBT: "Models and tests"}
+"""What each step of a run counts."""
+
+
+class DbtEvents(logging.Filter):
+    """Takes dbt's structured log apart; of other plugins' Meltano does that itself."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Turn a line of JSON into the record that it stands for; return whether it says anything."""
+        event = record.msg
+        if not isinstance(event, dict) or event.get("name") != DBT:
+            return True
+        try:
+            line = json.loads(event["event"])
+        except ValueError:
+            return True
+        info, data = line["info"], line["data"]
+        event |= {"event": info["msg"], "level": info["level"], "plugin_logger": info["name"]}
+        if info["name"] in {"LogModelResult", "LogTestResult"}:
+            event |= {"done": data["index"], "total": data.get("total") or data.get("num_models")}
+        record.levelno = logging.getLevelNamesMapping()[info["level"].upper()]
+        return bool(info["msg"])
+
+
+def make_formatter() -> logging.Formatter:
+    """Return the format of the full log: JSON lines where a machine collects logs, otherwise text."""
+    is_json = os.environ.get("MELTANO_CLI_LOG_FORMAT") == "json"
+    formatter: logging.Formatter = json_formatter() if is_json else console_log_formatter(colors=sys.stderr.isatty())
+    return formatter
+
+
+class Display(logging.Handler):
+    """Shows the progress of a run and keeps why it failed, for the command that started Meltano."""
+
+    def __init__(self) -> None:
+        """Show nothing before there is something to show."""
+        super().__init__()
+        path = os.environ.get("TOUBIB_PROGRESS")
+        self._kept = Path(path) if path else None
+        self._live: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._done: dict[str, int] = {}
+        self._next_percent = STEP
+        self._errors: dict[str, str] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show what a record tells, if it is one for a person."""
+        if self._kept is None or not isinstance(record.msg, dict):
+            return
+        event = record.msg
+        plugin = event.get("name", "meltano")
+        if plugin in STEPS:
+            self._begin(plugin)
+        if record.levelno >= logging.ERROR:
+            self._keep_error(plugin, event)
+        elif record.levelno == logging.WARNING and plugin != "meltano":
+            self._say(f"Warning: {event['event']}", plugin)
+        elif event.get("done") is not None:
+            self._show_progress(plugin, event)
+        elif event.get("success"):
+            self._end(event["block_type"], event["duration_seconds"])
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._live:
+            self._live.stop()
+        super().close()
+
+    def _begin(self, plugin: str) -> None:
+        """Show a line for a step, without a number yet."""
+        if plugin in self._tasks or not has_terminal():
+            return
+        if self._live is None:
+            self._live = Progress(
+                TextColumn(f"{{task.description:{max(map(len, STEPS.values()))}}}"),
+                BarColumn(bar_width=None),
+                TextColumn("{task.fields[count]}", style="progress.download"),
+                TaskProgressColumn(),
+                TextColumn("{task.fields[rate]}", style="progress.data.speed"),
+                TimeRemainingColumn(elapsed_when_finished=True),
+                console=Console(),
+                expand=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self._live.start()
+        self._tasks[plugin] = self._live.add_task(STEPS[plugin], total=None, count="", rate="")
+
+    def _show_progress(self, plugin: str, event: dict[str, Any]) -> None:
+        done, total, rate = event["done"], event["total"], event.get("rate")
+        self._done[plugin] = done
+        self._keep()
+        if self._live:
+            count = f"{done:,} of {total:,}" if total else f"{done:,}"
+            rate = f"{rate:,.0f} a second" if rate else ""
+            self._live.update(self._tasks[plugin], completed=done, total=total, count=count, rate=rate)
+        elif plugin == TAP and total and 100 * done / total >= self._next_percent:
+            self._next_percent = 100 * done // total + STEP
+            self._say(event["event"], plugin)
+
+    def _end(self, block_type: str, seconds: float) -> None:
+        plugin = TAP if block_type == "ExtractLoadBlocks" else DBT
+        done = self._done.get(plugin)
+        if self._live and plugin in self._tasks:
+            self._live.update(self._tasks[plugin], total=done or 1, completed=done or 1)
+        elif plugin == TAP:
+            self._say(f"Extracted and loaded in {seconds:.1f} seconds", plugin)
+        elif done:
+            self._say(f"Built and tested in {seconds:.1f} seconds: {done} models and tests", plugin)
+        if plugin == TAP:
+            self._begin(DBT)
+
+    def _say(self, message: str, plugin: str) -> None:
+        if self._live:
+            self._live.console.print(message, style="yellow", markup=False, highlight=False)
+        else:
+            say(message, "warning" if message.startswith("Warning: ") else "info", plugin)
+
+    def _keep_error(self, plugin: str, event: dict[str, Any]) -> None:
+        message = " ".join(str(event.get("err") or event["event"]).split())
+        if (
+            event.get("plugin_logger") == "RunResultError"
+        ):  # dbt names the model or test first, then what is wrong with it
+            message = f"{self._errors[DBT]}: {message}"
+        self._errors[plugin] = message
+        self._keep()
+
+    def _keep(self) -> None:
+        reasons = [self._errors[plugin] for plugin in BLAME if plugin in self._errors]
+        kept = {"reason": reasons[0] if reasons else None, "patients_read": self._done.get(TAP)}
+        if self._kept:
+            self._kept.write_text(json.dumps(kept))

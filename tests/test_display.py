@@ -1,0 +1,104 @@
+"""What a run shows: at a terminal, where nobody watches, and where a machine collects the log."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from support import CONNECTOR, Destination, stand_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support import Api
+
+PATIENTS = 300
+DEAD = "http://127.0.0.1:1"
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    with stand_in(tmp_path_factory.mktemp("api") / "toubib.sqlite", PATIENTS) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory, api: Api) -> tuple[Destination, list[str]]:
+    """A destination after its first run, and the lines that it printed."""
+    destination = Destination(tmp_path_factory.mktemp("first") / "folder" / "patients.duckdb")
+    outcome = destination.run("run", API_BASEURL=api.url)
+    assert outcome.returncode == 0, outcome.stdout
+    return destination, outcome.stdout.splitlines()
+
+
+@pytest.fixture
+def loaded(first: tuple[Destination, list[str]], tmp_path: Path) -> Destination:
+    """A copy of it, with its state."""
+    shutil.copytree(first[0].path.parent, tmp_path / "folder")
+    return Destination(tmp_path / "folder" / first[0].path.name)
+
+
+def test_a_run_that_nobody_watches_prints_few_plain_lines(first: tuple[Destination, list[str]]) -> None:
+    destination, lines = first
+    assert lines[1] == '"OK"'
+    assert lines[-1].startswith(f"{PATIENTS} new, 0 changed, 0 deleted, 0 rejected; ")
+    assert any(re.fullmatch(r"Built and tested in \d+\.\d seconds: \d+ models and tests", line) for line in lines)
+    assert len(lines) <= 12
+    assert "\x1b" not in "".join(lines)
+    log = (destination.path.parent / "patients.duckdb.work" / "run.log").read_text()
+    assert "Beginning sync of 'patients'" in log
+    assert "Done. PASS=" in log
+
+
+def test_a_run_prints_lines_of_json_where_they_are_wanted(loaded: Destination, api: Api) -> None:
+    outcome = loaded.run("run", API_BASEURL=api.url, MELTANO_CLI_LOG_FORMAT="json")
+    assert outcome.returncode == 0, outcome.stdout
+    events = [json.loads(line) for line in outcome.stdout.splitlines()]
+    assert {frozenset(event) for event in events} == {frozenset({"timestamp", "level", "logger", "event"})}
+    assert events[-1]["event"].startswith("0 new, 0 changed, 0 deleted, 0 rejected; ")
+    assert {event["level"] for event in events} == {"info"}
+    for line in (loaded.path.parent / "patients.duckdb.work" / "run.log").read_text().splitlines():
+        assert "event" in json.loads(line)
+    outcome = loaded.run("run", API_BASEURL=DEAD, MELTANO_CLI_LOG_FORMAT="json")
+    assert json.loads(outcome.stdout.splitlines()[-1])["level"] == "critical"
+
+
+def test_a_run_shows_its_progress_at_a_terminal(loaded: Destination, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"TERM": "xterm", "COLUMNS": "80", "API_BASEURL": api.url}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("DESTINATION_DUCKDB_PATH", str(loaded.path))
+    shown = b""
+
+    def read(terminal: int) -> bytes:
+        nonlocal shown
+        chunk = os.read(terminal, 1 << 16)
+        shown += chunk
+        return chunk
+
+    status = pty.spawn([str(CONNECTOR), "run"], read)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+    assert os.waitstatus_to_exitcode(status) == 0, text
+    assert re.search(r"Models and tests .* (\d+) of \1 +100%", text)
+    assert re.search(rf"{PATIENTS} +patients now", text)
+    assert "Beginning sync" not in text
+
+
+def test_a_failed_run_says_why_and_is_recorded(loaded: Destination) -> None:
+    outcome = loaded.run("run", API_BASEURL=DEAD)
+    assert outcome.returncode == 1
+    reason = outcome.stdout.splitlines()[-1].removeprefix("Error: ")
+    assert loaded.query("""
+        select outcome, patients_read, trigger, ended_at >= started_at from bookkeeping.runs order by started_at
+    """) == [("succeeded", PATIENTS, "manual", True), ("failed", None, "manual", True)]
+    assert loaded.query("select reason from bookkeeping.runs where outcome = 'failed'") == [(reason,)]
+    shown = loaded.run("status").stdout
+    assert f"failed: {reason}" in shown
+    table = [line for line in shown.splitlines() if "requests" in line or re.match(r" \d{4}-", line)]
+    assert len(table) == 3
+    assert max(map(len, table)) <= 80
