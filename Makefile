@@ -48,8 +48,10 @@ rebuild-history: build ## Build the history again from the log
 	@$(CONNECTOR) rebuild-history
 
 sql: .venvs/sql/installed ## Open a prompt on the database, read only, with a few ready queries
-	@for file in transform/analyses/*.sql; do printf '.read %-46s %s\n' $$file "$$(head -1 $$file)"; done
-	@.venvs/sql/bin/duckdb -readonly "$(or $(DESTINATION_DUCKDB_PATH),data/destination.duckdb)"
+	@file="$(or $(DESTINATION_DUCKDB_PATH),data/destination.duckdb)"; \
+	[ -e "$$file" ] || { echo "Error: $$file does not exist yet; \`make run\` creates it." >&2; exit 1; }; \
+	for query in transform/analyses/*.sql; do sed -n '1s/^-- //p' $$query; echo "  .read $$query"; done; \
+	.venvs/sql/bin/duckdb -readonly "$$file"
 
 docs: build ## Make the site that describes the tables and where they come from
 	@$(CONNECTOR) docs

@@ -31,11 +31,37 @@ def ask(destination: Destination, *lines: str) -> str:
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=[query.stem for query in QUERIES])
-def test_a_ready_query_is_told_and_answers(loaded: Destination, query: Path) -> None:
+def test_a_ready_query_is_told_and_shows_all_its_columns_on_a_terminal_of_100(loaded: Destination, query: Path) -> None:
     read = f".read {query.relative_to(PROJECT)}"
-    told, answer = ask(loaded, ".print ANSWER", read).split("ANSWER\n")
+    told, answer, table = ask(
+        loaded, ".print ANSWER", read, ".print ANSWER", ".mode duckbox", ".maxwidth 100", read
+    ).split("ANSWER\n")
     assert read in told
-    assert len(answer.splitlines()) > 1
+    header, *rows = answer.splitlines()
+    assert rows
+    lines = table.splitlines()
+    assert max(map(len, lines)) <= 100
+    assert [name.strip() for name in lines[1].strip("│").split("│")] == header.split(",")
+
+
+def test_a_ready_query_takes_the_patient_and_the_instant_as_variables(loaded: Destination) -> None:
+    history, on_a_day = (
+        f".read transform/analyses/{name}.sql" for name in ("history_of_a_patient", "patient_on_a_day")
+    )
+    assert "42,2," in ask(loaded, history)
+    assert "7,1," in ask(loaded, "set variable patient_id = 7;", history)
+    present = ask(loaded, "set variable patient_id = 42;", on_a_day)
+    assert "patient_id,42" in present
+    assert "last_name,Changed" in present
+    [(changed_at,)] = loaded.query("select changed_at from main.patient_changes")
+    then = f"set variable instant = '{changed_at - timedelta(seconds=1)}';"
+    assert "last_name,Changed" not in ask(loaded, "set variable patient_id = 42;", then, on_a_day)
+
+
+def test_the_prompt_needs_a_file(destination: Destination) -> None:
+    outcome = destination.make("sql")
+    assert outcome.returncode != 0
+    assert f"Error: {destination.path} does not exist yet; `make run` creates it." in outcome.stdout.splitlines()
 
 
 def test_what_changed_is_a_row_for_each_field(loaded: Destination) -> None:
@@ -89,6 +115,9 @@ def test_the_site_is_one_page(loaded: Destination) -> None:
     text = Path(page).read_text(encoding="utf-8")
     assert "patients_as_of" in text
     assert '<script src="http' not in text
+    # its front page is the project's, and its lineage begins without tests
+    assert "Patients of a Toubib service, with their history" in text
+    assert 'resource_types:["model","source"],depth:1' in text
 
 
 def test_the_unit_tests_of_the_rules_pass(loaded: Destination) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from toubib_connector.destination import Destination
+from toubib_connector.documentation import show_models_first
 from toubib_connector.health import check_health
 from toubib_connector.log import Failure, say
 from toubib_connector.meltano import PROJECT, run_meltano
@@ -161,7 +162,9 @@ def docs(destination: Destination) -> None:
     destination.check_exists()
     with destination.lock():
         run_meltano(destination, "run", "dbt:docs")
-    say(f"Open {destination.work_folder / 'dbt' / 'static_index.html'}")
+    page = destination.work_folder / "dbt" / "static_index.html"
+    show_models_first(page)
+    say(f"Open {page}")
 
 
 @main.command()

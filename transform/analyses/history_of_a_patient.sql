@@ -1,5 +1,59 @@
--- every version of patient 42
-select *
-from main.patients_history
-where patient_id = 42
-order by version_number;
+-- what happened to the patient with most versions, or to another: set variable patient_id = 42;
+with patient as (
+  select coalesce(getvariable('patient_id'), max_by(patient_id, version_number)) as patient_id
+  from main.patients_history
+),
+
+versions as (
+  select
+    patient_id,
+    version_number,
+    valid_from,
+    valid_to,
+    ended_by,
+    lag(ended_by) over (order by version_number) as previous_ended_by
+  from main.patients_history
+  where patient_id = (select patient.patient_id from patient)
+),
+
+events as (
+  select
+    patient_id,
+    version_number,
+    valid_from as happened_at,
+    case when version_number = 1 then 'first version' else 'returned' end as event
+  from versions
+  where previous_ended_by is distinct from 'change'
+  union all
+  select
+    patient_id,
+    version_number,
+    valid_to as happened_at,
+    'deleted' as event
+  from versions
+  where ended_by = 'deletion'
+),
+
+changes as (
+  select
+    patient_id,
+    version_number,
+    changed_at as happened_at,
+    'changed' as event,
+    field,
+    old,
+    new
+  from main.patient_changes
+  where patient_id = (select patient.patient_id from patient)
+)
+
+select
+  patient_id as patient,
+  version_number as version,
+  strftime(happened_at, '%Y-%m-%d %H:%M') as happened_at,
+  event,
+  field,
+  old,
+  new
+from (select * from changes union all by name select * from events)
+order by version_number, happened_at, field;

@@ -1,4 +1,4 @@
--- how many patients there were at the end of each month; before the first load, of those that it found
+-- how many patients there were at the end of each month; before the first load: of those that it found
 with events as (
   select
     date_trunc('month', case when version_number = 1 then least(created_at, valid_from) else valid_from end) as month,
@@ -26,7 +26,7 @@ months as (
 )
 
 select
-  months.month,
+  strftime(months.month, '%Y-%m') as month,
   cast(sum(steps.step) over (order by months.month) as bigint) as patients
 from months
 left join steps on months.month = steps.month

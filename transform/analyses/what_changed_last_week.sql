@@ -1,5 +1,10 @@
 -- what changed in the last seven days, newest first
-select *
+select
+  strftime(changed_at, '%Y-%m-%d %H:%M') as changed_at,
+  patient_id as patient,
+  field,
+  old,
+  new
 from main.patient_changes
-where changed_at > now() at time zone 'UTC' - interval 7 days
-order by changed_at desc, patient_id, field;
+where patient_changes.changed_at > now() at time zone 'UTC' - interval 7 days
+order by patient_changes.changed_at desc, patient_id, field;

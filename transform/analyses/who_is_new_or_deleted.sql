@@ -1,4 +1,4 @@
--- who was created, deleted or came back in the last seven days, newest first
+-- who was created, deleted or returned in the last seven days, newest first
 with events as (
   select
     created_at as happened_at,
@@ -16,7 +16,7 @@ with events as (
   union all
   select
     versions.valid_from as happened_at,
-    'came back' as event,
+    'returned' as event,
     versions.patient_id
   from main.patients_history as versions
   inner join main.patients_history as previous
@@ -24,7 +24,10 @@ with events as (
   where previous.ended_by = 'deletion'
 )
 
-select *
+select
+  strftime(happened_at, '%Y-%m-%d %H:%M') as happened_at,
+  event,
+  patient_id as patient
 from events
-where happened_at > now() at time zone 'UTC' - interval 7 days
-order by happened_at desc, patient_id;
+where events.happened_at > now() at time zone 'UTC' - interval 7 days
+order by events.happened_at desc, patient_id;
