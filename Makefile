@@ -21,10 +21,8 @@ UV := .venv/bin/uv
 
 ifeq ($(RUNNER),docker)
 SERVE := docker compose up toubib
-CHANGE := docker compose exec toubib toubib-api change
 else
 SERVE := umask 077; .venvs/toubib-api/bin/toubib-api serve --database data/toubib.sqlite
-CHANGE := .venvs/toubib-api/bin/toubib-api change --database data/toubib.sqlite
 endif
 
 .PHONY: help build init-db run full-refresh rebuild-history schedule status report sql docs demo api test test-docker \
@@ -65,8 +63,8 @@ status: build ## Show the last runs, how old the data are, and how many
 report: build-report-$(RUNNER) ## Draw the patients, their changes and the runs into one HTML file beside the DuckDB file
 	@$(CONNECTOR) report
 
-demo: build ## Run, update and create some patients of the bundled API, run again
-	@bin/with-api bash -c '$(CONNECTOR) run && $(CHANGE) && $(CONNECTOR) run'
+demo: build ## Load made-up patients, change and delete some, load again and show the history, in .demo
+	@bin/demo
 
 api: build ## Serve the bundled API on port 8000 until Ctrl+C
 	@$(SERVE)
@@ -109,7 +107,7 @@ audit: .venvs/audit/installed ## Ask the advisory database for known vulnerabili
 	@for file in requirements/*.txt; do echo $$file; .venvs/audit/bin/pip-audit --strict --disable-pip --require-hashes -r $$file; done
 
 clean: ## Remove what was installed; the data stay
-	@rm -rf .venv .venvs .meltano .bench .*_cache .hypothesis transform/logs transform/target
+	@rm -rf .venv .venvs .meltano .bench .demo .*_cache .hypothesis transform/logs transform/target
 
 # -- the local runner ---------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from toubib_connector.demo import show_history
 from toubib_connector.destination import Destination
 from toubib_connector.documentation import show_models_first
 from toubib_connector.health import check_health
@@ -192,6 +193,14 @@ def report(destination: Destination) -> None:
     with destination.connect_for_reading() as connection:
         destination.report.write_text(draw_report(connection, destination.path.name))
     say(f"The report is {destination.report}")
+
+
+@main.command(hidden=True)
+@click.pass_obj
+def demo_history(destination: Destination) -> None:
+    """Show the history of some made-up patients, at the end of `make demo`."""
+    with destination.connect_for_reading() as connection:
+        show_history(connection)
 
 
 @main.command()

@@ -10,7 +10,7 @@ select
   records,
   rejected,
   deleted,
-  repaired,
+  recovered,
   requests,
   bookmark_before,
   bookmark_after
