@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, timedelta, timezone
 from pathlib import Path
 
@@ -9,6 +10,13 @@ import duckdb
 import pytest
 from support import PROJECT, Destination, stand_in
 
+PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
+STATEMENTS = [
+    statement
+    for page in PAGES
+    for block in re.findall(r"^```sql\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    for statement in duckdb.extract_statements(block)
+]
 QUERIES = sorted((PROJECT / "transform/analyses").glob("*.sql"))
 
 
@@ -42,6 +50,13 @@ def test_a_ready_query_is_told_and_shows_all_its_columns_on_a_terminal_of_100(lo
     lines = table.splitlines()
     assert max(map(len, lines)) <= 100
     assert [name.strip() for name in lines[1].strip("│").split("│")] == header.split(",")
+
+
+def test_the_queries_of_the_pages_answer(loaded: Destination) -> None:
+    assert len(STATEMENTS) >= 3
+    with duckdb.connect(str(loaded.path), read_only=True) as connection:
+        for statement in STATEMENTS:
+            assert connection.execute(statement).description, statement.query
 
 
 def test_a_ready_query_takes_the_patient_and_the_instant_as_variables(loaded: Destination) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import tomllib
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from support import Destination
 
+PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 TAP = PROJECT / ".meltano/extractors/tap-toubib/venv/bin/tap-toubib"
 
 
@@ -118,3 +120,60 @@ def test_make_help_lists_every_target() -> None:
     phony = re.findall(r"^\.PHONY: (help .*)$", text, re.MULTILINE)[0].split()
     listed = [line.split()[0] for line in run("make", "help").stdout.splitlines()]
     assert sorted(listed) == sorted(phony)
+
+
+def blocks(page: Path) -> list[str]:
+    """Return the code of a page."""
+    return re.findall(r"^```\w*\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def commands(page: Path) -> list[str]:
+    """Return the commands of a page that are make's, those within a crontab or a unit included."""
+    typed = [command for block in blocks(page) for command in re.findall(r"\bmake [^#\n>]*", block)]
+    return typed + re.findall(r"`(make [^`]*)`", page.read_text())
+
+
+def test_pages_name_commands() -> None:
+    assert {"make run", "make test", "make report"} <= {command.strip() for command in commands(PROJECT / "README.md")}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_make_knows_every_command_of_a_page(page: Path) -> None:
+    for command in sorted(set(commands(page))):
+        outcome = run(*shlex.split(command), "--dry-run", "RUNNER=local")
+        assert outcome.returncode == 0, outcome.stdout
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, *PROJECT.glob("[!.]*/README.md")], ids=lambda page: str(page.relative_to(PROJECT))
+)
+def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if not link.startswith("https://"):
+            path, _, heading = link.partition("#")
+            target = page.parent / path if path else page
+            assert target.exists(), link
+            headings = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE) if heading else []
+            assert not heading or heading in {title.lower().replace(" ", "-") for title in headings}, link
+
+
+def test_the_readme_links_every_page_once() -> None:
+    text = (PROJECT / "README.md").read_text()
+    linked = re.findall(r"\]\(([^)\s]+)\)", text)
+    pages = [*(str(page.relative_to(PROJECT)) for page in PAGES[1:])]
+    pages += [str(page.relative_to(PROJECT)) for page in PROJECT.glob("[!.]*/README.md")]
+    assert {page: linked.count(page) for page in pages} == dict.fromkeys(pages, 1)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_variable_that_a_page_names_is_read_somewhere(page: Path) -> None:
+    read = "".join(
+        path.read_text()
+        for folder in ("connector", "tap-toubib", "toubib-api", "bin")
+        for path in (PROJECT / folder).rglob("*")
+        if path.is_file() and (path.suffix == ".py" or path.parent.name == "bin")
+    )
+    read += "".join((PROJECT / name).read_text() for name in ("Makefile", "meltano.yml", "docker-compose.yml"))
+    for name in set(re.findall(r"\b((?:TAP_TOUBIB|TOUBIB|DESTINATION|MELTANO)_[A-Z_]+[A-Z])\b", page.read_text())):
+        setting = name.removeprefix("TAP_TOUBIB_").lower()
+        assert name in read or f'"{setting}"' in read, name
