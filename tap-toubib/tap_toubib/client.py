@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import socket
-import ssl
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -19,6 +17,8 @@ import requests
 import requests.auth
 from requests.adapters import HTTPAdapter
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
+
+from tap_toubib.failures import UnresolvedNameError, explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
@@ -55,14 +55,7 @@ HINTS: dict[int, str] = {
     HTTPStatus.NOT_FOUND: "check that api_url (API_BASEURL) is the base URL of a Toubib service",
 }
 
-SSL_CUT = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
-"""Ends of a connection that may not end so the next time."""
-
 T = TypeVar("T")
-
-
-class UnresolvedNameError(RetriableAPIError):
-    """The name of a host is not known, at this moment at least."""
 
 
 class BearerAuth(requests.auth.AuthBase):
@@ -151,13 +144,13 @@ class ToubibClient:
 
         return self._with_retries(attempt)()
 
-    def is_gone(self, patient_id: int) -> bool:
+    def is_deleted(self, patient_id: int) -> bool:
         """Tell whether the service says that it has no patient of an id, by 404 and nothing else."""
         path = (self.patient_path or PATIENT_PATH).replace("{}", str(patient_id))
         response = self._with_retries(self._send)(path, {}, accepted=ABOUT_ONE_PATIENT)
         if response.status_code in {HTTPStatus.OK, HTTPStatus.NOT_FOUND}:
-            return bool(response.status_code == HTTPStatus.NOT_FOUND)
-        self._logger.warning("GET %s answered %d: taken for a patient who is there", path, response.status_code)
+            return response.status_code == HTTPStatus.NOT_FOUND
+        self._logger.warning("GET %s answered %d: taken for a current patient", path, response.status_code)
         return False
 
     def _send(
@@ -168,7 +161,7 @@ class ToubibClient:
                 self.api_url + path, params=params, timeout=self._timeout, proxies=self._bypass_proxy()
             )
         except requests.RequestException as error:
-            raise self._explain(path, error) from error
+            raise explain(f"GET {self._describe(path)}", error) from error
         if response.status_code in accepted:
             return response
         message = f"GET {self._describe(path)} answered {response.status_code} {response.reason}"
@@ -176,23 +169,6 @@ class ToubibClient:
             raise RetriableAPIError(message, response)
         hint = HINTS.get(response.status_code)
         raise FatalAPIError(f"{message}: {hint}" if hint else message)
-
-    def _explain(self, path: str, error: requests.RequestException) -> FatalAPIError | RetriableAPIError:
-        """Return what is to be said of a request that got no answer, and whether it can pass."""
-        cause = _root_cause(error)
-        reason = getattr(cause, "strerror", None) or type(cause).__name__
-        message = f"GET {self._describe(path)} failed: {reason}"
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            hint = "REQUESTS_CA_BUNDLE names a file of the authorities to trust"
-            return FatalAPIError(f"{message}: the certificate is not accepted ({cause.verify_message}); {hint}")
-        if isinstance(cause, socket.gaierror):
-            setting = "HTTP_PROXY" if isinstance(error, requests.exceptions.ProxyError) else "api_url (API_BASEURL)"
-            return UnresolvedNameError(f"{message}; check {setting}")
-        if isinstance(error, requests.exceptions.SSLError) and not isinstance(cause, SSL_CUT):
-            return FatalAPIError(f"{message}; check that the service at api_url (API_BASEURL) speaks https")
-        if isinstance(error, requests.ConnectionError | requests.Timeout | requests.exceptions.ChunkedEncodingError):
-            return RetriableAPIError(message)
-        return FatalAPIError(f"{message}; check api_url (API_BASEURL)")
 
     def _bypass_proxy(self) -> dict[str, str]:
         """Return what makes requests leave out the proxy of the environment for a service on this machine."""
@@ -235,10 +211,8 @@ def _waits() -> Generator[float, Any, None]:
         wait *= 2
 
 
-def _retry_after(error: Exception) -> float:
-    """Return the seconds that the Retry-After header asks for: a number or a date (RFC 9110, 10.2.3)."""
-    response = getattr(error, "response", None)
-    value = response.headers.get("Retry-After", "") if response is not None else ""
+def read_retry_after(value: str) -> float:
+    """Return the seconds that a Retry-After header asks for: a number or a date (RFC 9110, 10.2.3); 0 without sense."""
     if value.isdecimal():
         return float(value)
     try:
@@ -247,8 +221,6 @@ def _retry_after(error: Exception) -> float:
         return 0.0
 
 
-def _root_cause(error: BaseException) -> BaseException:
-    """Return what went wrong below the layers of the HTTP libraries, whose own messages repeat the whole URL."""
-    while below := error.__cause__ or error.__context__:
-        error = below
-    return error
+def _retry_after(error: Exception) -> float:
+    response = getattr(error, "response", None)
+    return read_retry_after(response.headers.get("Retry-After", "")) if response is not None else 0.0

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
 JSONSchema = dict[str, Any]
 
@@ -26,11 +26,11 @@ JSON_TEXT = {"type": ["string", "null"], "contentMediaType": "application/json"}
 RESERVED = {"_sdc_extracted_at", "_sdc_batched_at", DELETED_AT}
 """Names that mean something to every Singer target."""
 
-NOT_LOADABLE = re.compile(r"""["'`\\{}%\x00-\x1f\x7f\ud800-\udfff]""")
+NOT_LOADABLE = re.compile(r"""["'`\\{}\x00-\x1f\x7f\ud800-\udfff]""")
 """Characters that end a quoted name, or stand for another one, in SQL or in a template of it."""
 
 
-def name_columns(keys: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
+def name_columns(keys: Collection[str], taken: Iterable[str] = ()) -> dict[str, str]:
     """Return the name of the column for each key of the API: the key itself wherever a loader can take that.
 
     A character that cannot be in a name becomes `_`; of names that differ only in case, which are one in a database,

@@ -108,7 +108,7 @@ class Reconciliation:
         """Yield a tombstone for each of those patients that the source confirms to be deleted."""
         self.check_deletion_limit(len(absent))
         with ThreadPoolExecutor(self._config["max_parallel_requests"]) as executor:
-            for patient, is_deleted in zip(absent, executor.map(self._client.is_gone, absent), strict=True):
+            for patient, is_deleted in zip(absent, executor.map(self._client.is_deleted, absent), strict=True):
                 if is_deleted:
                     self._audit.deleted += 1
                     now = to_utc(datetime.now(UTC))

@@ -34,7 +34,7 @@ STRING_FORMATS: dict[str, Any] = {"date": date, "date-time": datetime}
 
 CONVERTERS: dict[str, Callable[[Any], object]] = {"date": date.isoformat, "date-time": to_utc, "number": to_double}
 
-FIELD_IN_MESSAGE = re.compile(r"at `\$\.(?P<wrong>[^`]+)`|field `(?P<missing>[^`]+)`")
+FIELD_IN_MESSAGE = re.compile(r"at `\$\.([^`]*)`|field `([^`]*)`")
 
 # a number of any length is to be told from an answer that is no JSON
 sys.set_int_max_str_digits(0)
@@ -188,7 +188,7 @@ def reject(item: object, text: str, reason: str) -> Rejected:
     field = FIELD_IN_MESSAGE.search(reason)
     return Rejected(
         id=None if key is None else to_id(key) if isinstance(key, str) else simplejson.dumps(key, allow_nan=True),
-        field=field and (field["wrong"] or field["missing"]),
+        field=field and field[field.lastindex or 0],
         reason=reason,
         record=text,
     )

@@ -124,6 +124,7 @@ class Api:
         nulls_first: Where the newest-first order puts rows without an instant.
         largest_page: What it gives at most, whatever it documents.
         document: The OpenAPI document.
+        prefix: What stands before the paths of patients.
         requests: What was asked for.
     """
 
@@ -138,6 +139,7 @@ class Api:
     shuffled: bool = False
     largest_page: int = 100
     document: Any = None
+    prefix: str = ""
     requests: list[Request] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -193,7 +195,7 @@ class Api:
         rows = sample(self.rows, len(self.rows)) if self.shuffled else list(self.rows)
         if key := query.get("sort_field"):
             rows.sort(
-                key=lambda row: ((row.get(key) is None) == self.nulls_first, row.get(key) or ""),
+                key=lambda row: ((row.get(key) is None) == self.nulls_first, "" if row.get(key) is None else row[key]),
                 reverse=query["sort_dir"] == "desc",
             )
         start = int(query["offset"])
@@ -206,7 +208,9 @@ def serving(api: Api) -> Iterator[None]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             address = urlsplit(self.path)
-            answer = api.answer(Request(address.path, dict(parse_qsl(address.query)), dict(self.headers)))
+            answer = api.answer(
+                Request(address.path.removeprefix(api.prefix), dict(parse_qsl(address.query)), dict(self.headers))
+            )
             body = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
             self.send_response(answer.status)
             for name, value in {"Content-Length": str(len(body) + answer.cut), **answer.headers}.items():

@@ -2,18 +2,23 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
+import subprocess
+import threading
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from http.server import HTTPServer, SimpleHTTPRequestHandler
 from time import monotonic
 from typing import TYPE_CHECKING
 
 import pytest
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 
-from tap_toubib.client import MAX_TRIES
+from tap_toubib.client import MAX_TRIES, read_retry_after
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tap_toubib.client import ToubibClient
@@ -30,7 +35,25 @@ def in_future(seconds: float) -> str:
     return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
 
 
-def no_page(_: bytes) -> None:
+@contextmanager
+def https_server(folder: Path) -> Iterator[str]:
+    """Serve https with a certificate that nobody vouches for."""
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "certificate.pem")]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *files, *names]
+    subprocess.run(command, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "certificate.pem", folder / "key.pem")
+    with HTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"https://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def refuse_page(_: bytes) -> None:
     raise ValueError("Object missing required field `data`")
 
 
@@ -107,9 +130,9 @@ def test_cut_body_is_tried_again(api: Api, connect: Connect) -> None:
     assert_says_only(str(error.value), f"GET {api.url}/v1/patients failed")
 
 
-def test_body_that_is_no_page_is_tried_again(api: Api, connect: Connect) -> None:
+def test_body_that_is_not_a_page_is_tried_again(api: Api, connect: Connect) -> None:
     with pytest.raises(RetriableAPIError) as error:
-        connect().get_patients(QUERY, no_page)
+        connect().get_patients(QUERY, refuse_page)
     assert len(api.requests) == MAX_TRIES
     assert_says_only(str(error.value), f"GET {api.url}/v1/patients", "not a page", "missing required field `data`")
 
@@ -140,35 +163,37 @@ def test_answer_after_failures_is_used_and_every_attempt_counted(api: Api, conne
     assert client.list_requests == 4
 
 
+def waits(caplog: pytest.LogCaptureFixture) -> list[float]:
+    """Return the seconds before each further attempt, as they were logged."""
+    return [record.args[1] for record in caplog.records if isinstance(record.args, tuple)]  # type: ignore[misc]
+
+
 def test_waits_grow_twofold(api: Api, connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
     api.fail(500)
-    start = monotonic()
     with pytest.raises(RetriableAPIError):
         connect().get_openapi()
-    assert len(caplog.messages) == MAX_TRIES - 1
-    assert monotonic() - start >= 0.001 * (2 ** (MAX_TRIES - 1) - 1)
+    assert waits(caplog) == [0.001 * 2**attempt for attempt in range(MAX_TRIES - 1)]
 
 
-@pytest.mark.parametrize("wait", [lambda: "1", lambda: in_future(2)], ids=["seconds", "date"])
-def test_service_says_how_long_to_wait(api: Api, connect: Connect, wait: Callable[[], str]) -> None:
-    # a date has no decimals: up to a second of the two is cut off
-    api.fail(429, times=1, Retry_After=wait())
+def test_service_says_how_long_to_wait(api: Api, connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
+    api.fail(429, times=1, Retry_After="1")
     start = monotonic()
     connect().get_openapi()
-    assert 0.9 <= monotonic() - start < 4
+    assert monotonic() - start >= 0.9
+    assert waits(caplog) == [1]
     assert len(api.requests) == 2
+
+
+def test_wait_can_be_given_as_a_date() -> None:
+    # a date has no decimals: up to a second is cut off
+    assert 98 < read_retry_after(in_future(100)) <= 100
 
 
 @pytest.mark.parametrize(
-    "wait",
-    ["0", "-5", "soon", "", "²", "Thu, 01 Jan 1970 00:00:00 GMT", "Thu, 01 Jan 2099 00:00:00 -0000x", "1e9"],
+    "wait", ["0", "-5", "soon", "", "²", "Thu, 01 Jan 1970 00:00:00 GMT", "Thu, 01 Jan 2099 00:00:00 -0000x", "1e9"]
 )
-def test_wait_that_makes_no_sense_is_ignored(api: Api, connect: Connect, wait: str) -> None:
-    api.fail(503, times=1, Retry_After=wait)
-    start = monotonic()
-    connect().get_openapi()
-    assert monotonic() - start < 0.9
-    assert len(api.requests) == 2
+def test_wait_without_sense_is_ignored(wait: str) -> None:
+    assert read_retry_after(wait) == 0
 
 
 @pytest.mark.parametrize("wait", [lambda: "2", lambda: "9" * 400, lambda: in_future(3)], ids=["short", "long", "date"])
@@ -216,3 +241,70 @@ def test_openapi_document_that_is_refused_is_an_error(api: Api, connect: Connect
     api.fail(401)
     with pytest.raises(FatalAPIError, match=r"openapi\.json answered 401 Unauthorized: check auth_token "):
         connect().get_openapi()
+
+
+def test_certificate_that_nobody_vouches_for_is_told_at_once(
+    connect: Connect, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with https_server(tmp_path) as url:
+        with pytest.raises(FatalAPIError) as error:
+            connect(url).get_openapi()
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "certificate.pem"))
+        assert connect(url).get_openapi() == {}
+    assert_says_only(
+        str(error.value), f"GET {url}/openapi.json failed", "certificate verify failed", "REQUESTS_CA_BUNDLE"
+    )
+    assert not caplog.messages
+
+
+def test_service_without_https_is_told_at_once(api: Api, connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
+    url = api.url.replace("http:", "https:")
+    with pytest.raises(FatalAPIError) as error:
+        connect(url).get_openapi()
+    assert_says_only(str(error.value), f"GET {url}/openapi.json failed", "speaks https")
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize("proxied", [False, True], ids=["direct", "proxy"])
+def test_name_that_does_not_resolve_is_tried_twice(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, *, proxied: bool
+) -> None:
+    asked = []
+
+    def resolve(host: str, *_: object, **__: object) -> None:
+        asked.append(host)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    # the network that the tests have may know names that it should not, or answer late
+    monkeypatch.setattr("socket.getaddrinfo", resolve)
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    if proxied:
+        monkeypatch.setenv("HTTP_PROXY", "http://proxy.invalid:3128")
+    with pytest.raises(RetriableAPIError) as error:
+        connect("http://toubib.invalid").get_patients(QUERY, json.loads)
+    assert asked == ["proxy.invalid" if proxied else "toubib.invalid"] * 2
+    hint = "HTTP_PROXY" if proxied else "api_url (API_BASEURL)"
+    assert_says_only(str(error.value), "GET http://toubib.invalid/v1/patients failed", "not known", hint)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_service_on_this_machine_is_reached_without_the_proxy(
+    api: Api, connect: Connect, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    monkeypatch.delenv("NO_PROXY")
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    assert connect(api.url.replace("127.0.0.1", host)).get_openapi() == api.document
+    with pytest.raises(RetriableAPIError, match="refused"):
+        connect("http://192.0.2.1").get_openapi()
+
+
+def test_documented_paths_are_used(api: Api, connect: Connect) -> None:
+    client = connect()
+    client.patients_path, client.patient_path = "/api/v1/patients/", "/api/v1/patients/{}/"
+    api.fail(200, times=1, body=b"{}")
+    client.get_patients(QUERY, json.loads)
+    api.fail(404, times=1)
+    assert client.is_deleted(-5)
+    assert [request.path for request in api.requests] == ["/api/v1/patients/", "/api/v1/patients/-5/"]

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import json
+import logging
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -96,7 +100,7 @@ BAD_VALUES = {
 
 
 @pytest.mark.parametrize(("field", "value"), BAD_VALUES.values(), ids=BAD_VALUES)
-def test_record_with_a_bad_value_is_put_aside_and_the_others_stay(field: str, value: object) -> None:
+def test_record_with_a_bad_value_is_rejected_and_the_others_stay(field: str, value: object) -> None:
     bad = {"id": 2, "first_name": MARKER, field: value}
     result = DECODER.decode(page({"id": 3}, bad, {"id": 1}))
     assert result.records == [{"id": 3}, {"id": 1}]
@@ -109,7 +113,7 @@ def test_record_with_a_bad_value_is_put_aside_and_the_others_stay(field: str, va
 
 
 @pytest.mark.parametrize("item", [None, 5, MARKER, [MARKER], {"email": MARKER}], ids=str)
-def test_what_has_no_id_is_put_aside(item: object) -> None:
+def test_what_has_no_id_is_rejected(item: object) -> None:
     result = DECODER.decode(page({"id": 1}, item))
     assert result.records == [{"id": 1}]
     [rejected] = result.rejected
@@ -130,7 +134,7 @@ def test_what_has_no_id_is_put_aside(item: object) -> None:
     ],
     ids=["lone surrogate", "invalid UTF-8", "NaN", "5000 digits", "exponent", "exponent in JSON text"],
 )
-def test_record_that_no_loader_could_read_is_put_aside_and_the_others_stay(text: bytes) -> None:
+def test_record_that_no_loader_could_read_is_rejected_and_the_others_stay(text: bytes) -> None:
     result = DECODER.decode(b'{"data":[{"id":3},%b,{"id":1}],"meta":{"total_items":3}}' % text)
     assert result.records == [{"id": 3}, {"id": 1}]
     [rejected] = result.rejected
@@ -149,7 +153,7 @@ def test_long_page_of_short_records_is_kept() -> None:
 
 @settings(derandomize=True, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.text(max_size=5)), max_size=20))
-def test_every_record_is_either_kept_in_order_or_put_aside(rows: list[tuple[bool, str]]) -> None:
+def test_every_record_is_either_kept_in_order_or_rejected(rows: list[tuple[bool, str]]) -> None:
     made = [{"id": key, "email": text if good else key} for key, (good, text) in enumerate(rows)]
     result = DECODER.decode(page(*made))
     assert result.records == [row for row in made if isinstance(row["email"], str)]
@@ -176,7 +180,7 @@ def test_every_record_is_either_kept_in_order_or_put_aside(rows: list[tuple[bool
     ],
     ids=lambda body: body[:50].decode(),
 )
-def test_body_that_is_no_page_is_an_error_that_does_not_quote_it(body: bytes) -> None:
+def test_body_that_is_not_a_page_is_an_error_that_does_not_quote_it(body: bytes) -> None:
     with pytest.raises(ValueError, match=r"^[^\n]+$") as error:
         DECODER.decode(body)
     assert MARKER not in str(error.value)
@@ -185,3 +189,191 @@ def test_body_that_is_no_page_is_an_error_that_does_not_quote_it(body: bytes) ->
 def test_offset_of_a_time_zone_is_taken_off() -> None:
     here = timezone(timedelta(hours=-3, minutes=-30))
     assert to_utc(datetime(2024, 5, 1, tzinfo=here)) == "2024-05-01T03:30:00.000000Z"
+
+
+def decoder(**columns: dict[str, Any]) -> PageDecoder:
+    """Return a decoder of patients that have an integer id and these columns."""
+    return PageDecoder({"properties": {"id": {"type": ["integer"]}, **columns}})
+
+
+VALUES = {
+    "empty": "",
+    "blank": " ",
+    "NULL": "NULL",
+    "backslash N": r"\N",
+    "quotes": "\"'`",
+    "line ends": "a\r\nb\rc\n",
+    "tab": "\t",
+    "U+0000": "\u0000",
+    "U+2028": "\u2028",
+    "emoji": "\U0001f469\u200d\u2695\ufe0f",
+    "combining": "e\u0301",
+    "not a character": "\uffff",
+    "long": "x" * 300_000,
+    "megabytes": "é" * 3_000_000,
+}
+
+
+@pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
+@pytest.mark.parametrize("is_taken_apart", [False, True], ids=["whole", "taken apart"])
+def test_text_stays_as_it_is(value: str, *, is_taken_apart: bool) -> None:
+    others = [{"id": 2, "email": 5}] if is_taken_apart else []
+    result = DECODER.decode(page({"id": 1, "email": value, "extra": {value: [value]}}, *others))
+    [record] = result.records
+    assert record["email"] == value
+    assert json.loads(record["extra"]) == {value: [value]}
+    assert len(result.rejected) == len(others)
+
+
+@pytest.mark.parametrize("field", ["email", "new"])
+def test_lone_surrogate_is_rejected_as_it_came(field: str) -> None:
+    row = {"id": 1, field: "\ud83d"}
+    [rejected] = DECODER.decode(page(row)).rejected
+    assert json.loads(rejected.record) == row
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0",
+        "-0.0",
+        "5",
+        "0.1",
+        "1e3",
+        "1.50",
+        "0.30000000000000004",
+        "0.10000000000000001",
+        "1.7976931348623157e308",
+        "5e-324",
+    ],
+)
+@pytest.mark.parametrize("other", [b"", b',{"id":2,"email":5}'], ids=["whole", "taken apart"])
+def test_number_that_a_double_keeps_is_loaded(text: str, other: bytes) -> None:
+    body = b'{"data":[{"id":1,"weight":%b}%b],"meta":{"total_items":1}}' % (text.encode(), other)
+    [record] = DECODER.decode(body).records
+    assert record["weight"] == float(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0.1234567890123456789",
+        "9007199254740993",
+        "9007199254740993.0",
+        "1e400",
+        "1e-400",
+        f"1{'0' * 400}",
+        "true",
+        '"5"',
+    ],
+)
+@pytest.mark.parametrize("other", [b"", b',{"id":2,"email":5}'], ids=["whole", "taken apart"])
+def test_number_that_a_double_cannot_keep_is_rejected_as_it_came(text: str, other: bytes) -> None:
+    body = b'{"data":[{"id":1,"weight":%b}%b],"meta":{"total_items":1}}' % (text.encode(), other)
+    rejected = DECODER.decode(body).rejected[0]
+    assert (rejected.id, rejected.field) == ("1", "weight")
+    expected = {"id": 1, "weight": json.loads(text, parse_float=Decimal)}
+    assert json.loads(rejected.record, parse_float=Decimal) == expected
+    assert text not in rejected.reason
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0.1234567890123456789",
+        "1.50",
+        "123456789012345678901234567890",
+        "-9223372036854775809",
+        "null",
+        '"a\\u0000"',
+        "[]",
+    ],
+)
+@pytest.mark.parametrize("other", [b"", b',{"id":2,"email":5}'], ids=["whole", "taken apart"])
+def test_json_text_keeps_values_as_they_came(text: str, other: bytes) -> None:
+    body = b'{"data":[{"id":1,"extra":[%b]}%b],"meta":{"total_items":1}}' % (text.encode(), other)
+    [record] = DECODER.decode(body).records
+    assert record["extra"] == f"[{text}]"
+
+
+def test_order_of_keys_in_json_text_says_nothing() -> None:
+    one, other = '{"b": {"d": 1, "c": [2, 1]}, "a": null}', '{"a":null,"b":{"c":[2,1],"d":1}}'
+    body = f'{{"data":[{{"id":1,"extra":{one}}},{{"id":2,"extra":{other}}}],"meta":{{"total_items":2}}}}'
+    assert [record["extra"] for record in DECODER.decode(body.encode()).records] == [other, other]
+
+
+@pytest.mark.parametrize("key", [0, -1, -(2**63), 2**63 - 1])
+def test_zero_and_negative_ids_are_ids(key: int) -> None:
+    assert DECODER.decode(page({"id": key})).records == [{"id": key}]
+    [rejected] = DECODER.decode(page({"id": key, "email": 5})).rejected
+    assert rejected.id == str(key)
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [("00001", "00001"), (1, "1"), ("", ""), ('é"', 'é"'), (2**70, str(2**70)), ("-0", "-0")],
+)
+def test_text_id_stays_as_it_is(key: object, text: str) -> None:
+    texts = PageDecoder({"properties": {"id": {"type": ["string"]}, "email": {"type": ["string", "null"]}}})
+    assert texts.decode(page({"id": key})).records == [{"id": text}]
+    [rejected] = texts.decode(page({"id": key, "email": 5})).rejected
+    assert rejected.id == text
+
+
+@pytest.mark.parametrize("key", [None, 1.5, True, ["a"]], ids=str)
+def test_what_is_not_an_id_is_rejected(key: object) -> None:
+    texts = PageDecoder({"properties": {"id": {"type": ["string"]}}})
+    [rejected] = texts.decode(page({"id": key})).rejected
+    assert rejected.field == "id"
+
+
+@pytest.mark.parametrize("field", ["a.b", "a[0]", "prénom", "first name", ""])
+def test_rejected_record_names_its_field(field: str) -> None:
+    [rejected] = decoder(**{field: {"type": ["integer", "null"]}}).decode(page({"id": 1, field: MARKER})).rejected
+    assert rejected.field == field
+
+
+def test_columns_have_their_names_and_not_their_keys() -> None:
+    columns = {"id_2": {"type": ["string", "null"], "title": "ID"}, "id_2_2": {**EXTRA, "title": "id_2"}}
+    renaming = decoder(**columns)
+    rows = [{"id": 1, "ID": "x", "id_2": "y"}, {"id": 2, "id_2": "z"}]
+    expected = [{"id": 1, "id_2": "x", "id_2_2": '"y"'}, {"id": 2, "id_2_2": '"z"'}]
+    assert renaming.decode(page(*rows)).records == expected
+    assert renaming.decode(page(*rows, {"id": 3, "ID": 5})).records == expected
+
+
+def test_keys_that_are_not_ascii_come_in_a_process_that_never_met_them() -> None:
+    keys = ["prénom", "naïve_ß", "名前", "é", "\U0001f600"]
+    body = page({"id": 1} | {key: key for key in keys}).decode()
+    escaped, plain = body.encode(), json.dumps(json.loads(body), ensure_ascii=False).encode()
+    program = (
+        "import json, sys\n"
+        "from tap_toubib.records import PageDecoder\n"
+        "schema, *bodies = json.loads(sys.stdin.buffer.read())\n"
+        "decoder = PageDecoder(schema)\n"
+        "print(json.dumps([decoder.decode(body.encode()).records for body in bodies]))\n"
+    )
+    schema = {"properties": {"id": {"type": ["integer"]}} | {key: {"type": ["string", "null"]} for key in keys}}
+    document = json.dumps([schema, escaped.decode(), plain.decode()])
+    outcome = subprocess.run([sys.executable, "-c", program], input=document.encode(), check=True, capture_output=True)
+    assert json.loads(outcome.stdout) == [[{"id": 1} | {key: key for key in keys}]] * 2
+
+
+def test_columns_that_never_came_and_those_that_nobody_knows_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("test")
+    texts = {name: {"type": ["string", "null"]} for name in ("email", "town", "street")}
+    PageDecoder({"properties": {"id": {"type": ["integer"]}} | texts}).warn_of_columns(logger)
+    assert not caplog.messages
+    reading = decoder(**texts)
+    reading.decode(page({"id": 1, "phone": MARKER, "cell": None}))
+    reading.decode(page({"id": 2, "email": None}, {"id": 3, "email": 5}))
+    reading.warn_of_columns(logger)
+    never, unknown = caplog.messages
+    assert never.endswith(": street, town")
+    assert ": cell, phone." in unknown
+    assert MARKER not in caplog.text
+    caplog.clear()
+    complete = decoder(email=texts["email"])
+    complete.decode(page({"id": 1, "email": None}))
+    complete.warn_of_columns(logger)
+    assert not caplog.messages

@@ -88,3 +88,7 @@ def test_timestamps_that_may_be_null_are_still_the_services_own(serve: Callable[
     ]
     assert "updated_at" not in schemas["PatientCreation"]["properties"]
     assert "updated_at" not in schemas["PatientUpdate"]["properties"]
+
+
+def test_document_says_that_its_patients_are_made_up(serve: Callable[..., Call]) -> None:
+    assert serve()("GET", "/openapi.json")[1]["info"]["x-bundled-api"] is True
