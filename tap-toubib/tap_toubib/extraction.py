@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from tap_toubib.audit import Audit
-from tap_toubib.columns import CREATED_AT, DELETED_AT, PRIMARY_KEY, UPDATED_AT
+from tap_toubib.changes import is_change, is_past
+from tap_toubib.columns import DELETED_AT, PRIMARY_KEY, UPDATED_AT
 from tap_toubib.known_ids import KnownIds, ids_of
 from tap_toubib.overlap import End, Ties
 from tap_toubib.pagination import Scanner
@@ -143,8 +144,8 @@ class Extraction:
         since = self._since()
         if self._config["full_refresh"] or not (self._plan.changes and self._is_by_id):
             self._checkpoint = None
-        # no set can grow from changes alone: the patients in front of them would be missing
-        is_whole = not since or not self._bookmark
+        # no set can grow from the rest alone: the patients before it would be missing
+        is_whole = (not since or not self._bookmark) and not self._checkpoint
         self.known.is_kept = self._is_comparable and (self.known.is_kept or is_whole)
         if since and not self._checkpoint:
             self.audit.kind = "changes"
@@ -193,8 +194,10 @@ class Extraction:
     def note_written(self, records: Sequence[Record]) -> None:
         """Account for records that were written."""
         self.audit.records += len(records)
-        self.known.update(ids_of(record for record in records if not record.get(DELETED_AT)))
-        self.known.discard(ids_of(record for record in records if record.get(DELETED_AT)))
+        deleted = [record for record in records if record.get(DELETED_AT)]
+        self.known.update(ids_of(records))
+        if deleted:
+            self.known.discard(ids_of(deleted))
 
     def save(self, state: dict[str, Any]) -> None:
         """Put into the state of the patients what the next run has to know if this one ends here."""
@@ -230,10 +233,11 @@ class Extraction:
             first = opening_pages.get(order) or self._scanner.read_newest(order)
             ties = Ties(begin=first.offset)
             for page, end in self._scanner.read_pages(order, first=first, to_the_end=False):
-                ties.add(page, end)
+                is_last = is_past(end.page, order, floor)
+                ties.add(page, end, is_past=is_last)
                 yield self._take_changes(page, order, floor)
                 progress.report(end.offset + 1 - first.offset)
-                if is_past(end.page, order, floor):
+                if is_last:
                     break
             if ties.hide_rows:
                 # by id they cannot
@@ -253,20 +257,3 @@ class Extraction:
         self._seen.update(ids_of(page.rows))
         self.audit.total_items_after = page.total_items
         return page
-
-
-def is_change(record: Record, order: Order, floor: str) -> bool:
-    """Tell whether a patient changed since an instant; one is looked for by creation only if it was never updated."""
-    if order.field == CREATED_AT and record.get(UPDATED_AT):
-        return False
-    instant: str | None = record.get(order.field)
-    return instant is not None and instant >= floor
-
-
-def is_past(page: Page, order: Order, floor: str) -> bool:
-    """Tell whether no patient behind a page of a newest-first order can have changed since an instant."""
-    instants = [record.get(order.field) for record in page.records]
-    if instants and instants[-1]:
-        return bool(instants[-1] < floor)
-    # behind those with an instant come those without one, if they did not come before
-    return any(instants)

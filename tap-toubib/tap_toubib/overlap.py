@@ -1,4 +1,4 @@
-"""Whether two neighbouring pages join.
+"""Whether two neighbouring pages are contiguous.
 
 Every page is a query of its own on a collection that moves: a row removed in front of a boundary pulls the next one
 across it, where no page shows it. So pages overlap, and each must prove that it begins no later than the one before it
@@ -28,7 +28,7 @@ class End:
         page: The page; one without rows if an earlier run read it.
         before: Whether the next page must begin before that value, and not at it: rows of the same value have no order
             that lasts until the next request, so all of them must be in one page.
-        tied: Whether that value fills the page, so that neighbours can join and leave out one of its rows all the same.
+        tied: Whether that value fills the page, so that contiguous pages can leave out one of its rows all the same.
     """
 
     offset: int
@@ -52,7 +52,7 @@ def end_of(page: Page, order: Order) -> End:
     return End(page.offset + before, value, page, before=True)
 
 
-def joins(end: End, page: Page, order: Order) -> bool:
+def is_contiguous(end: End, page: Page, order: Order) -> bool:
     """Tell whether a page that does not begin the collection leaves no row out after an end."""
     if not page.rows:
         return False
@@ -82,17 +82,25 @@ class Ties:
     begin: int
     _tied: bool = False
     _seen: set[Any] = field(default_factory=set)
-    _rejected: int = 0
+    _others: int = 0
     _read: int = 0
 
-    def add(self, page: Page, end: End) -> None:
-        """Take note of a page, without the rows of the one before it, and of its end."""
-        self._tied = self._tied or end.tied
-        self._seen.update(record[PRIMARY_KEY] for record in page.records)
-        self._rejected += len(page.rejected)
+    def add(self, page: Page, end: End, *, is_past: bool) -> None:
+        """Take note of a page.
+
+        Args:
+            page: The page, without the rows of the one before it.
+            end: Where it ended.
+            is_past: Whether nobody looks for rows of the value that it ended with.
+        """
+        self._tied = self._tied or (end.tied and not is_past)
+        ids = {record[PRIMARY_KEY] for record in page.records}
+        self._seen |= ids
+        # also rows of one patient on one page, which is a view of one moment
+        self._others += len(page.rows) - len(ids)
         self._read = end.page.offset + len(end.page.rows) - self.begin
 
     @property
     def hide_rows(self) -> bool:
         """Whether the pages have covered more places than they have shown rows."""
-        return self._tied and len(self._seen) + self._rejected < self._read
+        return self._tied and len(self._seen) + self._others < self._read

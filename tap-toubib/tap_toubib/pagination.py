@@ -1,4 +1,4 @@
-"""Reading the collection page by page, in overlapping pages that join, some of them ahead of time."""
+"""Reading the collection page by page: pages overlap and are contiguous, and some are read ahead of time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 from singer_sdk.exceptions import FatalAPIError
 
 from tap_toubib.columns import PRIMARY_KEY
-from tap_toubib.overlap import end_of, joins
+from tap_toubib.overlap import end_of, is_contiguous
 from tap_toubib.records import Page, Rejected
 from tap_toubib.values import to_utc
 
@@ -36,7 +36,7 @@ class Scanner:
     """
 
     def __init__(self, client: ToubibClient, decoder: PageDecoder, page_size: int, max_parallel_requests: int) -> None:
-        """Prepare for reading.
+        """Read nothing yet.
 
         Args:
             client: The connection.
@@ -50,12 +50,7 @@ class Scanner:
         self._max_parallel_requests = max_parallel_requests
 
     def read_page(self, order: Order, offset: int = 0) -> Page:
-        """Return the page at an offset of the collection in an order.
-
-        Raises:
-            FatalAPIError: The service refused the request.
-            RetriableAPIError: The service gave no usable answer, however often it was asked.
-        """
+        """Return the page at an offset of the collection in an order."""
         place = {"offset": offset, "limit": self.page_size}
         params = place | {"sort_field": order.field, "sort_dir": order.direction}
         page = self._client.get_patients(params, self._decoder.decode)
@@ -69,8 +64,7 @@ class Scanner:
             total_items: How many patients it held when it last said so.
 
         Raises:
-            FatalAPIError: The service refused a request, or does not tell where the collection ends.
-            RetriableAPIError: The service gave no usable answer, however often it was asked.
+            FatalAPIError: The service does not tell where the collection ends.
         """
         offset = max(total_items - self.page_size + 1, 0)
         for _ in range(MAX_SETBACKS):
@@ -82,16 +76,12 @@ class Scanner:
             else:
                 # the total was of another moment, or pages are smaller than asked for
                 offset += len(page.rows) - 1
-        raise FatalAPIError("No page of the API ends the collection: it heeds no `offset`, or `total_items` is wrong")
+        raise FatalAPIError("No page of the API ends the collection: it ignores `offset`, or `total_items` is wrong")
 
     def read_newest(self, order: Order) -> Page:
         """Return the page with which the instants of a newest-first order begin: the first one, as a rule.
 
         Some databases put rows without an instant in front of all others. Where those end is found by bisection.
-
-        Raises:
-            FatalAPIError: The service refused a request.
-            RetriableAPIError: The service gave no usable answer, however often it was asked.
         """
         page = self.read_page(order)
         low, high = 0, page.total_items
@@ -127,8 +117,7 @@ class Scanner:
             A page, and where it ended.
 
         Raises:
-            FatalAPIError: The service refused a request, or does not keep the order.
-            RetriableAPIError: The service gave no usable answer, however often it was asked.
+            FatalAPIError: The service does not keep the order.
         """
         overlap = 1 if order.is_unique else 2
         parallel = self._max_parallel_requests if to_the_end else min(2, self._max_parallel_requests)
@@ -138,12 +127,12 @@ class Scanner:
             setbacks = 0
             while True:
                 if end:
-                    page = self._join(end, page, order, ahead)
+                    page = self._read_contiguous(end, page, order, ahead)
                 fresh = without(end.page, page) if end else page
                 setbacks += end is not None and (page.offset == 0 or not fresh.rows)
                 if setbacks > MAX_SETBACKS:
                     raise FatalAPIError(
-                        f"The API does not keep the order it was asked for ({order.field}): pages do not join"
+                        f"The API does not keep the order it was asked for ({order.field}): pages are not contiguous"
                     )
                 end = end_of(page, order)
                 yield fresh, end
@@ -156,10 +145,10 @@ class Scanner:
         # a full page may hide another row: the total may have been counted before a row came in front of the others
         return page.offset + len(page.rows) >= page.total_items and len(page.rows) != self.page_size
 
-    def _join(self, end: End, page: Page, order: Order, ahead: ReadAhead) -> Page:
-        """Return a page that joins an end: this one, or one from further back."""
+    def _read_contiguous(self, end: End, page: Page, order: Order, ahead: ReadAhead) -> Page:
+        """Return a page that is contiguous with an end: this one, or one from further back."""
         back = max(self.page_size // 2, 1)
-        while page.offset > 0 and not joins(end, page, order):
+        while page.offset > 0 and not is_contiguous(end, page, order):
             page = ahead.read(max(0, min(page.offset, end.offset) - back))
             back *= 2
         return page
@@ -169,7 +158,7 @@ class ReadAhead:
     """Reads pages, the more of them ahead of time the longer it goes on: a small run wastes no request."""
 
     def __init__(self, read: Callable[[int], Page], max_parallel_requests: int) -> None:
-        """Prepare for reading.
+        """Read nothing yet.
 
         Args:
             read: Reads the page at an offset.
@@ -188,7 +177,7 @@ class ReadAhead:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End; what was not asked for in earnest is not waited for."""
+        """End; what nobody asked for is not waited for."""
         self._executor.shutdown(wait=True, cancel_futures=True)
 
     def expect(self, *, step: int, total_items: int) -> None:
@@ -196,12 +185,7 @@ class ReadAhead:
         self._step, self._total_items = step, total_items
 
     def read(self, offset: int) -> Page:
-        """Return the page at an offset, or one that was read ahead and begins shortly before it.
-
-        Raises:
-            FatalAPIError: The service refused the request.
-            RetriableAPIError: The service gave no usable answer, however often it was asked.
-        """
+        """Return the page at an offset, or one that was read ahead and begins shortly before it."""
         begin = max((ready for ready in self._pages if offset - self._step // 2 <= ready <= offset), default=offset)
         page = self._pages.pop(begin, None) or self._executor.submit(self._read, begin)
         for passed in [ready for ready in self._pages if ready <= begin]:

@@ -159,9 +159,10 @@ class TapToubib(Tap):
         return [patients, rejected, SyncsStream(self, patients=patients)]
 
     def setup_mapper(self) -> None:
-        """Let a catalog deselect nothing that its readers rely on, before the streams are mapped by it."""
+        """Map the streams by the catalog as they understand it: it cannot deselect what they always include."""
         for stream in self.streams.values():
-            stream.mask.get(())
+            if self.input_catalog and (entry := self.input_catalog.get_stream(stream.name)):
+                entry.metadata = stream.metadata
         super().setup_mapper()
         for stream in self.streams.values():
             if stream.name not in self.mapper.stream_maps:

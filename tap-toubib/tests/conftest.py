@@ -348,16 +348,23 @@ def connect(api: Api) -> Callable[..., client.ToubibClient]:
     return connect
 
 
-@pytest.fixture(params=["records", "files"])
-def run(api: Api, capsysbinary: pytest.CaptureFixture[bytes], tmp_path: Path, request: pytest.FixtureRequest) -> Runner:
-    """Run the tap; its records leave one by one in one test, in files in the other."""
-    folder = tmp_path / "batches" if request.param == "files" else None
-    return Runner(api, lambda: capsysbinary.readouterr().out, folder)
+both_ways = pytest.mark.parametrize("way", ["records", "files"])
 
 
 @pytest.fixture
-def stand_in(tmp_path: Path) -> Iterator[Callable[..., str]]:
-    """Serve the stand-in's database file until the test ends, and return its URL."""
+def way() -> str:
+    """How records leave, unless a test is run both ways."""
+    return "files"
+
+
+@pytest.fixture
+def run(api: Api, capsysbinary: pytest.CaptureFixture[bytes], tmp_path: Path, way: str) -> Runner:
+    return Runner(api, lambda: capsysbinary.readouterr().out, tmp_path / "batches" if way == "files" else None)
+
+
+@pytest.fixture
+def bundled_api(tmp_path: Path) -> Iterator[Callable[..., str]]:
+    """Serve the bundled API until the test ends, over so many patients, and return its URL."""
     with ExitStack() as servers:
 
         def serve(patients: int, release: Release = CURRENT) -> str:

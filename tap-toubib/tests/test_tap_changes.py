@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .conftest import LATER, day, fill
+from .conftest import LATER, both_ways, day, fill
 
 if TYPE_CHECKING:
     from .conftest import Api, Runner
+
+pytestmark = both_ways
 
 
 def test_run_costs_one_page_when_nothing_changed(api: Api, run: Runner) -> None:
@@ -119,7 +121,16 @@ def test_patients_of_one_instant_that_change_places_at_a_boundary_are_all_read(a
     assert set(run(page_size=4, max_parallel_requests=1).ids) == set(range(1, 10))
 
 
-def test_page_without_one_loadable_record_does_not_end_the_search(api: Api, run: Runner) -> None:
+def test_all_patients_of_the_instant_of_the_bookmark_are_read_again_where_nothing_before_it_is(
+    api: Api, run: Runner
+) -> None:
+    for key in range(1, 31):
+        api.add(key, created_at=day(1), updated_at=day(5) if key > 10 else day(1))
+    output = run(bookmark=day(5), lookback_seconds=0, page_size=8)
+    assert {*output.ids} == {*range(11, 31)}
+
+
+def test_page_of_rejected_records_only_does_not_end_the_search(api: Api, run: Runner) -> None:
     fill(api, 12)
     for row in api.rows[6:10]:
         row["id"] = None
@@ -128,7 +139,7 @@ def test_page_without_one_loadable_record_does_not_end_the_search(api: Api, run:
     assert len(output.records("rejected_records")) == 4
 
 
-def test_page_that_begins_with_an_unloadable_record_must_join_too(api: Api, run: Runner) -> None:
+def test_page_that_begins_with_a_rejected_record_must_be_contiguous_too(api: Api, run: Runner) -> None:
     fill(api, 12)
     api.rows[7]["updated_at"] = "soon"
     api.before[3] = lambda: api.rows.__delitem__(slice(0, 3))

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 from singer_sdk.exceptions import FatalAPIError
 
-from .conftest import LATER, TEXT, day, fill
+from .conftest import LATER, TEXT, both_ways, day, fill
 
 if TYPE_CHECKING:
-    from .conftest import Api, Runner
+    from .conftest import Api, Row, Runner
+
+pytestmark = both_ways
 
 
 @pytest.mark.parametrize("page_size", [2, 3, 6, 7, 100])
@@ -53,8 +55,24 @@ def test_service_that_gives_the_same_page_at_every_offset_fails_the_run(api: Api
     page = json.dumps({"data": api.rows, "meta": {"total_items": 12}}).encode()
     api.before_each = lambda: api.fail(200, times=1, body=page)
     api.before[100] = api.fail
-    with pytest.raises(FatalAPIError, match="pages do not join"):
+    with pytest.raises(FatalAPIError, match="pages are not contiguous"):
         run(page_size=5)
+
+
+def test_scan_that_is_thrown_back_to_its_first_page_for_ever_fails_the_run(
+    api: Api, run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patient = {"created_at": day(1), "updated_at": day(1)}
+
+    def page(query: dict[str, str]) -> Row:
+        # the first page is another one each time, and no later one begins where it ends
+        first = len(api.pages) if query["offset"] == "0" else 10**6
+        return {"data": [{"id": first + place, **patient} for place in range(5)], "meta": {"total_items": 50}}
+
+    monkeypatch.setattr(api, "page", page)
+    api.before[300] = api.fail
+    with pytest.raises(FatalAPIError, match="pages are not contiguous"):
+        run(page_size=5, max_parallel_requests=1)
 
 
 @pytest.mark.parametrize("sortable", [("id", "updated_at"), ("created_at", "updated_at"), ("updated_at",)])

@@ -11,10 +11,12 @@ from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 
 from tap_toubib.tap import TapToubib
 
-from .conftest import TEXT, day, fill
+from .conftest import TEXT, both_ways, day, fill
 
 if TYPE_CHECKING:
     from .conftest import Api, Runner
+
+pytestmark = both_ways
 
 COLUMNS = "created_at,id,updated_at"
 

@@ -10,8 +10,12 @@ from singer_sdk.exceptions import RetriableAPIError
 from tap_toubib.known_ids import KnownIds
 from tap_toubib.streams.patients import PatientsStream
 
+from .conftest import both_ways
+
 if TYPE_CHECKING:
     from .conftest import Api, Runner
+
+pytestmark = both_ways
 
 
 @pytest.fixture
@@ -57,7 +61,7 @@ def test_the_next_run_goes_on_from_there(run: Runner, api: Api, state: dict[str,
     }
 
 
-def test_a_place_in_a_load_counts_no_more_where_changes_can_be_told_no_more(
+def test_a_checkpoint_does_not_count_where_changes_cannot_be_told_any_more(
     run: Runner, api: Api, state: dict[str, Any]
 ) -> None:
     api.offer("id")
@@ -70,12 +74,14 @@ def test_a_full_refresh_begins_at_the_beginning(run: Runner, state: dict[str, An
     assert set(run(state=state, full_refresh=True).ids) == {*range(1, 31)}
 
 
-def test_what_was_removed_before_the_place_hides_nobody_behind_it(run: Runner, api: Api, state: dict[str, Any]) -> None:
+def test_what_was_removed_before_the_checkpoint_hides_no_patient_after_it(
+    run: Runner, api: Api, state: dict[str, Any]
+) -> None:
     del api.rows[:4]
     assert set(run(state=state, page_size=6, max_deleted_percent=100).ids) >= set(range(12, 31))
 
 
-def test_what_changed_before_the_place_since_the_load_began_is_caught_up(
+def test_what_changed_before_the_checkpoint_since_the_load_began_is_caught_up(
     run: Runner, api: Api, state: dict[str, Any]
 ) -> None:
     api.rows[1]["updated_at"] = "2024-02-01T00:00:00Z"
@@ -91,7 +97,7 @@ def test_what_was_committed_late_while_the_load_was_interrupted_is_caught_up(
     assert 2 in run(state=state, page_size=6).ids
 
 
-def test_a_place_by_ids_of_another_type_is_not_relied_on(run: Runner, api: Api, state: dict[str, Any]) -> None:
+def test_a_checkpoint_by_ids_of_another_type_is_not_relied_on(run: Runner, api: Api, state: dict[str, Any]) -> None:
     api.offer("id", "created_at", "updated_at", id={"type": "string"})
     for row in api.rows:
         row["id"] = f"P{row['id']:02}"
@@ -102,7 +108,7 @@ def test_ids_that_are_text_compare_by_the_rules_of_the_service(run: Runner, api:
     api.offer("id", "created_at", "updated_at", id={"type": "string"})
     for row in api.rows:
         row["id"] = f"P{row['id']:02}"
-    # for this service small letters and capitals are one: only before the place there is a small one
+    # for this service small letters and capitals are one: only before the checkpoint there is a small one
     state["bookmarks"]["patients"]["checkpoint"]["last_id"] = "p11"
     del api.rows[:4]
     assert set(run(state=state, page_size=6).ids) >= {f"P{patient}" for patient in range(12, 31)}

@@ -1,0 +1,56 @@
+"""The set of known ids and its place in the state."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyroaring import BitMap64
+
+from tap_toubib.known_ids import KnownIds, ids_of
+from tap_toubib.records import Rejected
+
+IDS = st.integers(-(2**63), 2**63 - 1) | st.integers(-50, 50)
+
+
+@given(st.sets(IDS))
+def test_state_gives_back_the_ids_it_was_given(ids: set[int]) -> None:
+    state: dict[str, Any] = {}
+    assert KnownIds(ids, is_kept=True).save(state)
+    assert [*KnownIds.load(state)] == sorted(ids)
+    assert len(KnownIds.load(state)) == len(ids)
+
+
+@given(st.sets(IDS))
+def test_coding_can_be_written_in_two_lines(ids: set[int]) -> None:
+    bitmap = BitMap64([each + 2**63 for each in ids])
+    text = base64.b64encode(bitmap.serialize()).decode() if bitmap else ""
+    assert {*KnownIds.load({"known_ids": text})} == ids
+
+
+@given(st.sets(IDS), st.none() | IDS, st.none() | IDS)
+def test_ids_between_two_others_are_those_after_one_and_before_the_other(
+    ids: set[int], low: int | None, high: int | None
+) -> None:
+    between = [each for each in sorted(ids) if (low is None or each > low) and (high is None or each < high)]
+    known = KnownIds(ids)
+    if low is None or high is None or low < high:
+        assert [*known.between(low, high)] == between
+        assert known.count_between(low, high) == len(between)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("7", [7]), ("-7", [-7]), ("0", [0]), (str(2**63 - 1), [2**63 - 1]), (str(-(2**63)), [-(2**63)])]
+    + [(text, []) for text in (str(2**63), str(-(2**63) - 1), "7.5", "P7", "", "--7", "٣", "9" * 5_000)],
+    ids=lambda value: str(value)[:20],
+)
+def test_id_of_a_rejected_record_counts_if_it_is_one(text: str, found: list[int]) -> None:
+    assert ids_of([Rejected(text, None, "", "")]) == found
+
+
+def test_id_that_is_text_is_not_one_of_them() -> None:
+    assert ids_of([{"id": "7"}, {"id": 8}]) == [8]
