@@ -12,7 +12,8 @@ import pytest
 from report_databases import make_database
 from support import Destination, stand_in
 
-from toubib_connector.report import describe_age, draw_report
+from toubib_connector.report import draw_report
+from toubib_connector.status import in_words
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,22 +57,23 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Destination:
 def test_status_tells_the_runs_and_how_the_destination_stands(loaded: Destination) -> None:
     outcome = loaded.make("status")
     assert outcome.returncode == 0, outcome.stdout
-    runs = [re.split(r"\s*│\s*", line)[3:8] for line in outcome.stdout.splitlines() if "first_load" in line]
-    assert runs == [["first_load", "6", "120", "0", "0"]]
-    assert re.search(r"The source as of [-\d: ]+ UTC, 00:00:\d\d ago: 121 patients", outcome.stdout)
-    assert re.search(r"121 living patients, 124 versions, \d+ observations, 0 rejected records", outcome.stdout)
+    [run] = [line.split() for line in outcome.stdout.splitlines() if "first_load" in line]
+    *_, kind, _, read, rejected, deleted, requests = run
+    assert [kind, read, rejected, deleted, requests] == ["first_load", "120", "0", "0", "6"]
+    assert re.search(r"The source as of [-\d: ]+ UTC, \d+ seconds? ago: 121 patients", outcome.stdout)
+    assert re.search(r"121 current patients, 124 versions, \d+ observations, 0 rejected records", outcome.stdout)
     assert re.search(r"clinic.duckdb has \d+\.\d MB", outcome.stdout)
 
 
 def test_status_of_nothing(destination: Destination) -> None:
     outcome = destination.make("status")
     assert outcome.returncode != 0
-    assert f"Error: There is no {destination.path} yet" in outcome.stdout
+    assert f"Error: {destination.path} does not exist yet; `make run` creates it." in outcome.stdout
     destination.path.parent.mkdir()
     duckdb.connect(str(destination.path)).close()
     assert "Error: " in destination.make("status").stdout
     assert destination.make("init-db").returncode == 0
-    assert "Nothing was loaded yet." in destination.make("status").stdout
+    assert "Nothing was loaded yet" in destination.make("status").stdout
 
 
 def test_make_report_leaves_one_file_that_loads_nothing(loaded: Destination) -> None:
@@ -190,7 +192,7 @@ def test_what_changes_least_is_drawn_as_other_fields(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "age"),
-    [(0, "0 seconds"), (119, "119 seconds"), (120, "2 minutes"), (7199, "119 minutes"), (172800, "2 days")],
+    [(-5, "0 seconds"), (1, "1 second"), (119, "1 minute"), (7200, "2 hours"), (172800, "2 days")],
 )
-def test_an_age_is_told_in_the_largest_unit_of_which_there_are_two(seconds: int, age: str) -> None:
-    assert describe_age(timedelta(seconds=seconds)) == age
+def test_an_age_is_told_in_its_largest_unit(seconds: int, age: str) -> None:
+    assert in_words(timedelta(seconds=seconds)) == age

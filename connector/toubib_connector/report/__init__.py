@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from toubib_connector.report import queries
 from toubib_connector.report.charts import draw_changes, draw_events, draw_patients, draw_requests
+from toubib_connector.status import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,15 +90,6 @@ def draw_report(connection: duckdb.DuckDBPyConnection, name: str) -> str:
     )
 
 
-def describe_age(age: timedelta) -> str:
-    """Return an age as a person says it, in the largest unit of which there are two."""
-    seconds = max(int(age.total_seconds()), 0)
-    for unit, length in ("days", 86400), ("hours", 3600), ("minutes", 60):
-        if seconds >= 2 * length:
-            return f"{seconds // length} {unit}"
-    return f"{seconds} seconds"
-
-
 def _rows(connection: duckdb.DuckDBPyConnection, query: str, **params: Any) -> list[dict[str, Any]]:
     relation = connection.execute(query, params)
     names = [column[0] for column in relation.description or ()]
@@ -110,7 +102,7 @@ def _notices(last_syncs: Sequence[dict[str, Any]], runs: Sequence[dict[str, Any]
         notices = [_notice("bad", "Nothing was loaded yet.")]
     else:
         [sync] = last_syncs
-        age = describe_age(now - sync["started_at"])
+        age = in_words(now - sync["started_at"])
         source = "the bundled API, whose patients are made up" if sync["is_bundled_api"] else escape(sync["api_url"])
         notices = [_notice("plain", f"The source as of {sync['started_at']:%d %b %Y, %H:%M} UTC, {age} ago: {source}.")]
         if sync["total_items_after"] != sync["patients"]:
