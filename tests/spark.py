@@ -7,33 +7,36 @@ import random
 import shutil
 import time
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pytest
-from history_model import DAY
+from history_model import DAY, Run
 from spark_cluster import Spark, cluster
 from support import PROJECT, Destination, run, stand_in
 from test_history_property import (
-    BUILD_OF_RUN,
+    COLUMNS,
     HOUR,
-    NAMING_RUN,
+    INSURANCE,
     PATIENTS,
     RUNS,
     TIED,
     TRUE,
+    WARD,
     Row,
     append,
-    build,
-    log_of,
-    true_log_of,
+    rows_of,
+    runs_of,
+    true_rows_of,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from dbt_process import Dbt
 
 STEPS = range(4)
 SETTINGS = {"spark.sql.shuffle.partitions": "4", "spark.executor.memory": "1g", "spark.driver.memory": "1g"}
@@ -43,7 +46,7 @@ CHANGES = 1_000
 
 @dataclass(frozen=True)
 class Replicas:
-    """The same log built in both engines in four steps.
+    """The same observations built in both engines in four steps.
 
     Attributes:
         spark: What Spark has after the last step.
@@ -63,46 +66,35 @@ def instant(microseconds: int | None) -> str | None:
     return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)).isoformat(timespec="microseconds")
 
 
-def as_loaded(row: Row) -> Row:
-    """Return a row as DuckDB's loader writes it."""
-    names = tuple(name or None for name in row.observation.names)
-    return replace(row, observation=replace(row.observation, names=names))
-
-
-def add_to_log(spark: Spark, step: int, rows: list[Row], runs: list[int]) -> None:
+def add_to_raw(spark: Spark, step: int, rows: list[Row], runs: list[Run]) -> None:
     """Add the files that the loader of a run would write."""
     patients: list[dict[str, Any]] = []
     for row in random.Random(step).sample(rows, len(rows)):  # noqa: S311 -- no secret
         one = row.observation
         record = {
             "id": row.patient,
-            "first_name": one.names[0],
-            "last_name": one.names[1],
             "updated_at": instant(one.updated),
             "_sdc_deleted_at": instant(one.deleted),
             "_sdc_extracted_at": instant(one.observed),
         }
-        seen = {"Insurance": one.insurance} if one.observed >= (NAMING_RUN - 1) * HOUR else {}
-        patients.append(record | seen)
+        emitted = (True, True, one.observed // HOUR in INSURANCE, one.observed // HOUR in WARD)
+        names = (name.capitalize() if name == "insurance" else name for name in COLUMNS)
+        values = zip(names, one.content, emitted, strict=True)
+        patients.append(record | {name: value for name, value, is_emitted in values if is_emitted})
     syncs = [
         {
-            "started_at": instant(number * HOUR),
-            "columns": "first_name,id,last_name"
-            + ",insurance" * (number >= NAMING_RUN)
-            + ",ward" * (number > NAMING_RUN),
-            "kind": "changes",
-            "_sdc_extracted_at": instant(number * HOUR),
+            "started_at": instant(run.started),
+            "ended_at": instant(run.ended),
+            "columns": ",".join(name for name, is_emitted in zip(COLUMNS, run.emitted, strict=True) if is_emitted),
+            "kind": "full" if run.is_full else "changes",
+            "_sdc_extracted_at": instant(run.started),
         }
-        for number in runs
+        for run in runs
     ]
     for stream, records in (("patients", patients), ("syncs", syncs)):
         lines = "".join(json.dumps(record) + "\n" for record in records)
         # what a kill leaves
         (spark.log / f"{stream}-2024010{step}T000000.jsonl").write_text(lines + '{"id": 1, "first_')
-
-
-def runs_of(step: int) -> list[int]:
-    return [number for number in range(RUNS) if BUILD_OF_RUN[number] == step and number != NAMING_RUN - 1]
 
 
 def assert_same(destination: Destination, table: str, files: str) -> None:
@@ -113,8 +105,9 @@ def assert_same(destination: Destination, table: str, files: str) -> None:
         found = connection.sql(f"from read_parquet('{files}', hive_partitioning = false, union_by_name = true)")
         # Spark knows a column from the first step on that has it
         missing = [name for name in types if name not in found.columns]
-        assert missing in ([], ["insurance"])
-        assert connection.sql(f"select count({missing[0]}) from {table}").fetchone() == (0,) if missing else True
+        assert set(missing) <= {"insurance", "ward"}
+        for name in missing:
+            assert connection.sql(f"select count({name}) from {table}").fetchone() == (0,)
         assert set(found.columns) <= set(types)
         columns = ", ".join(f'cast("{name}" as {types[name]}) as "{name}"' for name in found.columns)
         assert (
@@ -129,8 +122,8 @@ def assert_same(destination: Destination, table: str, files: str) -> None:
 @pytest.fixture(scope="module")
 def rows() -> list[Row]:
     rng = random.Random(4)  # noqa: S311 -- no secret
-    logs = [log_of(patient, rng) for patient in (*PATIENTS, *TIED)] + [true_log_of(patient, rng) for patient in TRUE]
-    return [row for rows in logs for row in rows]
+    seen = [rows_of(patient, rng) for patient in (*PATIENTS, *TIED)] + [true_rows_of(patient, rng) for patient in TRUE]
+    return [row for rows in seen for row in rows]
 
 
 @pytest.fixture(scope="module")
@@ -140,19 +133,19 @@ def master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def replicas(rows: list[Row], master: str, tmp_path_factory: pytest.TempPathFactory) -> Replicas:
+def replicas(rows: list[Row], master: str, tmp_path_factory: pytest.TempPathFactory, dbt: Dbt) -> Replicas:
     folder = tmp_path_factory.mktemp("replicas")
     destination = Destination(folder / "destination.duckdb")
-    build(destination)
+    dbt.build(destination.path)
     spark = Spark(folder / "spark", master, BUCKETS)
     spark.configure(SETTINGS)
     copies, histories = [], []
     for step in STEPS:
         new = [row for row in rows if row.build == step]
-        append(destination, [as_loaded(row) for row in new], runs_of(step))
-        build(destination)
+        append(destination.path, new, runs_of(step), step)
+        dbt.build(destination.path)
         copies.append(destination.copy(folder / f"{step}.duckdb"))
-        add_to_log(spark, step, new, runs_of(step))
+        add_to_raw(spark, step, new, runs_of(step))
         # the data tests look at all that was built since they last passed
         command = ["build", "--exclude-resource-type", "unit_test"] if step == STEPS[-1] else ["run"]
         spark.dbt(*command)
@@ -181,8 +174,8 @@ def test_a_run_writes_the_buckets_of_changed_patients_anew_and_no_others(replica
     by_bucket = spark.history("select patient_id, patient_bucket from history group by all order by patient_bucket")
     changed = by_bucket[:CHANGES]
     touched = {bucket for _, bucket in changed}
-    # later than all instants of the log
-    now = instant(RUNS * HOUR + 4 * DAY)
+    # later than all instants of the others
+    now = instant(len(RUNS) * HOUR + 4 * DAY)
     lines = [
         json.dumps({"id": patient, "last_name": "Changed", "updated_at": now, "_sdc_extracted_at": now})
         for patient, _ in changed
@@ -207,8 +200,8 @@ def written(spark: Spark, table: str) -> dict[int, set[tuple[str, int]]]:
 
 def test_a_rebuilt_history_is_the_same(replicas: Replicas) -> None:
     query = """
-        select patient_id, patient_version_id, first_name, last_name, insurance, ended_by, is_current, patient_bucket,
-          cast(columns('_at$|^valid_') as varchar)
+        select patient_id, patient_version_id, first_name, last_name, insurance, ward, ended_by, is_current,
+          patient_bucket,           cast(columns('_at$|^valid_') as varchar)
         from history
     """
     before = Counter(replicas.spark.history(query))
@@ -228,7 +221,7 @@ def test_a_history_that_was_moved_is_the_same_and_goes_on(
     spark.dbt("run")
     assert_same(replicas.duckdb[before], "main.patients_history", spark.glob("main.patients_history"))
 
-    add_to_log(spark, after, [row for row in rows if row.build == after], runs_of(after))
+    add_to_raw(spark, after, [row for row in rows if row.build == after], runs_of(after))
     spark.dbt("run")
     assert_same(replicas.duckdb[after], "main.patients_history", spark.glob("main.patients_history"))
 

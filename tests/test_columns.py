@@ -52,7 +52,7 @@ def test_a_column_that_appears_makes_no_version_where_all_is_read_again(
 
 
 def test_columns_called_as_those_of_the_models_change_nothing_else(tmp_path: Path, destination: Destination) -> None:
-    names = yaml.safe_load((PROJECT / "transform/dbt_project.yml").read_text())["vars"]["names_of_models"]
+    names = yaml.safe_load((PROJECT / "transform/dbt_project.yml").read_text())["vars"]["reserved_names"]
     models = [PROJECT / "transform/models" / name for name in ("staging/stg_patients.sql", "main/patients_history.sql")]
     aliases = {alias for model in models for alias in re.findall(r" as (\w+)(?=,?$)", model.read_text(), re.MULTILINE)}
     assert aliases <= {*names, "updated_at"}

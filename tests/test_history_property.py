@@ -1,4 +1,4 @@
-"""Generated logs: the history is that of the model, however the log was split into builds."""
+"""Generated observations: the history is that of the model, however they were split into builds."""
 
 from __future__ import annotations
 
@@ -6,25 +6,38 @@ import json
 import random
 from bisect import bisect_right
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import duckdb
 import pytest
-from history_model import DAY, Observation, versions
+from history_model import DAY, Observation, Run, versions
 from support import Destination
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-RUNS = 8
+    from dbt_process import Dbt
+
+RUNS = range(8)
 BUILD_OF_RUN = (0, 0, 1, 1, 2, 2, 3, 3)
 """The build that a run is followed by, at the earliest."""
-NAMING_RUN = 4
-"""The first run of which it is known that it saw the late column; the one before saw it and was killed."""
+KILLED = 3
+LATE = 2
+"""Its row in raw.syncs arrives one build later than what it observed."""
+FULL = {0, 2, KILLED, 5, 7}
+INSURANCE = {KILLED, 4, 5, 7}
+"""The runs that emitted this column; of the first of them nothing is known but what it observed."""
+WARD = {6, 7}
 MINUTE = 60_000_000
 HOUR = 60 * MINUTE
+ENDED = [
+    Run(number * HOUR, (number + 1) * HOUR - 1, number in FULL, (True, True, number in INSURANCE, number in WARD))
+    for number in RUNS
+    if number != KILLED
+]
+COLUMNS = ("first_name", "last_name", "insurance", "ward")
 NAMES = [
     (None, None),
     ("", None),
@@ -58,11 +71,11 @@ class Row:
     observation: Observation
 
 
-def log_of(patient: int, rng: random.Random) -> list[Row]:
+def rows_of(patient: int, rng: random.Random) -> list[Row]:
     """Generate what was seen of a patient, sometimes twice the same, and loaded in that order."""
     rows: list[Row] = []
     build = 0
-    observed = sorted(rng.sample(range(RUNS * 60), rng.randint(1, 9)))
+    observed = sorted(rng.sample(range(len(RUNS) * 60), rng.randint(1, 9)))
     if patient in TIED:
         observed = sorted(rng.choices(observed, k=len(observed)))
     names = rng.sample(NAMES, rng.randint(1, 3))
@@ -74,127 +87,143 @@ def log_of(patient: int, rng: random.Random) -> list[Row]:
         if rng.random() < 0.7:
             lag = rng.choice([0, 1, 5, 60, 120, 300, -1, -60, -3 * 24 * 60])
             updated = rng.choice([None, *[(minute - lag) * MINUTE] * 5])
-        is_gone = rng.random() < 0.15
+        late = (rng.choice([None, "x", "y"]) if run in runs else None for runs in (INSURANCE, WARD))
+        is_deleted = rng.random() < 0.15
         observation = Observation(
             observed=minute * MINUTE,
             updated=updated,
-            deleted=(minute - rng.choice([0, 0, 30])) * MINUTE if is_gone else None,
-            names=(None, None) if is_gone else rng.choice(names),
-            insurance=rng.choice([None, "x", "y"]) if run >= NAMING_RUN - 1 and not is_gone else None,
+            deleted=(minute - rng.choice([0, 0, 30])) * MINUTE if is_deleted else None,
+            content=(None,) * 4 if is_deleted else (*rng.choice(names), *late),
         )
         rows += [Row(patient, build, observation)] * rng.choice([1, 1, 1, 2])
         if patient not in TIED and rng.random() < 0.3:
             again = observation.observed + rng.randint(1, MINUTE - 1)
-            repeated = Observation(again, observation.updated, observation.deleted, *contents(observation))
-            rows.append(Row(patient, build, repeated))
+            rows.append(Row(patient, build, replace(observation, observed=again)))
     return rows
 
 
-def contents(observation: Observation) -> tuple[tuple[str | None, ...], str | None]:
-    return observation.names, observation.insurance
-
-
-def true_log_of(patient: int, rng: random.Random) -> list[Row]:
-    """Generate a log in which each change was seen before the next one."""
-    instants = sorted(rng.sample(range(RUNS * 60), 2 * rng.randint(1, 5)))
+def true_rows_of(patient: int, rng: random.Random) -> list[Row]:
+    """Generate what was seen where each change was seen before the next one."""
+    instants = sorted(rng.sample(range(len(RUNS) * 60), 2 * rng.randint(1, 5)))
     rows = []
-    lives = False
+    is_there = False
     for changed, observed in zip(instants[::2], instants[1::2], strict=True):
-        lives = not lives or rng.random() < 0.7
+        is_there = not is_there or rng.random() < 0.7
         at, seen = changed * MINUTE, observed * MINUTE
-        names = rng.choice(NAMES) if lives else (None, None)
-        observation = Observation(seen, at if lives else None, None if lives else at, names, None)
+        content = (*(rng.choice(NAMES) if is_there else (None, None)), None, None)
+        observation = Observation(seen, at if is_there else None, None if is_there else at, content)
         rows.append(Row(patient, BUILD_OF_RUN[observed // 60], observation))
     return rows
 
 
-def append(destination: Destination, rows: list[Row], runs: list[int]) -> None:
-    """Append rows in no order, and the audits of runs."""
+def append(path: Path, rows: list[Row], runs: list[Run], build: int) -> None:
+    """Append rows in no order, and the rows in raw.syncs of runs."""
     rows = random.Random(len(rows)).sample(rows, len(rows))  # noqa: S311 -- no secret
-    file = destination.path.with_suffix(".json")
+    file = path.with_suffix(".json")
     file.write_text(json.dumps([asdict(row) for row in rows]))
-    with duckdb.connect(str(destination.path)) as connection:
-        connection.execute("alter table raw.patients add column if not exists insurance varchar")
+    loaded = f"make_timestamp(cast({len(RUNS) + build} * {DAY} as bigint))"
+    with duckdb.connect(str(path)) as connection:
+        for column in COLUMNS[2:]:
+            connection.execute(f"alter table raw.patients add column if not exists {column} varchar")
         connection.execute(f"""
             insert into raw.patients (
-              id, first_name, last_name, insurance, updated_at, _sdc_deleted_at, _sdc_extracted_at, _sdc_batched_at
+              id, {", ".join(COLUMNS)}, updated_at, _sdc_deleted_at, _sdc_extracted_at, _sdc_batched_at
             )
-            select patient, observation.names[1], observation.names[2], observation.insurance,
+            select patient, {", ".join(f"observation.content[{number}]" for number in range(1, 5))},
               make_timestamp(cast(observation.updated as bigint)), make_timestamp(cast(observation.deleted as bigint)),
-              make_timestamp(cast(observation.observed as bigint)),
-              make_timestamp(cast(({RUNS} + build) * {DAY} as bigint))
+              make_timestamp(cast(observation.observed as bigint)), {loaded}
             from read_json('{file}')
         """)
         for run in runs:
-            names = "first_name,id,last_name" + ",insurance" * (run >= NAMING_RUN) + ",ward" * (run > NAMING_RUN)
+            emitted = ",".join(
+                sorted(["id", *(name for name, known in zip(COLUMNS, run.emitted, strict=True) if known)])
+            )
             connection.execute(f"""
-                insert into raw.syncs (started_at, columns, kind, _sdc_extracted_at)
-                values (make_timestamp({run * HOUR}), '{names}', 'changes', make_timestamp({run * HOUR}))
+                insert into raw.syncs (started_at, ended_at, columns, kind, _sdc_batched_at) values (
+                  make_timestamp({run.started}), make_timestamp({run.ended}), '{emitted}',
+                  '{"full" if run.is_full else "changes"}', {loaded}
+                )
             """)
 
 
-def build(destination: Destination, *arguments: str) -> None:
-    outcome = destination.dbt("build", "--exclude-resource-type", "unit_test", *arguments)
-    assert outcome.returncode == 0, outcome.stdout
+def runs_of(build: int) -> list[Run]:
+    """Return the runs whose rows in raw.syncs arrive before a build."""
+    return [run for run in ENDED if BUILD_OF_RUN[run.started // HOUR] + (run.started // HOUR == LATE) == build]
 
 
 @pytest.fixture(scope="module")
-def log() -> dict[int, list[Row]]:
+def seen() -> dict[int, list[Row]]:
     """What was seen of each patient."""
     rng = random.Random(4)  # noqa: S311 -- no secret
-    return {patient: log_of(patient, rng) for patient in (*PATIENTS, *TIED)} | {
-        patient: true_log_of(patient, rng) for patient in TRUE
+    return {patient: rows_of(patient, rng) for patient in (*PATIENTS, *TIED)} | {
+        patient: true_rows_of(patient, rng) for patient in TRUE
     }
 
 
 @pytest.fixture(scope="module")
-def rows(log: dict[int, list[Row]]) -> list[Row]:
-    return [row for rows in log.values() for row in rows]
+def rows(seen: dict[int, list[Row]]) -> list[Row]:
+    return [row for rows in seen.values() for row in rows]
 
 
 @pytest.fixture(scope="module")
-def in_steps(rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -> Destination:
+def in_steps(rows: list[Row], tmp_path_factory: pytest.TempPathFactory, dbt: Dbt) -> Destination:
     """A history that four builds made."""
     destination = Destination(tmp_path_factory.mktemp("steps") / "destination.duckdb")
-    build(destination)
+    dbt.build(destination.path)
     for number in range(4):
-        runs = [run for run in range(RUNS) if BUILD_OF_RUN[run] == number and run != NAMING_RUN - 1]
-        append(destination, [row for row in rows if row.build == number], runs)
-        build(destination)
+        append(destination.path, [row for row in rows if row.build == number], runs_of(number), number)
+        dbt.build(destination.path)
     return destination
 
 
-def test_the_history_is_that_of_the_model(log: dict[int, list[Row]], in_steps: Destination) -> None:
+def test_the_history_is_that_of_the_model(seen: dict[int, list[Row]], in_steps: Destination) -> None:
     found: dict[int, list[tuple[object, ...]]] = {patient: [] for patient in PATIENTS}
     for patient, *version in in_steps.query(f"""
-        select patient_id, first_name, last_name, insurance, epoch_us(valid_from), epoch_us(valid_to), ended_by,
+        select patient_id, {", ".join(COLUMNS)}, epoch_us(valid_from), epoch_us(valid_to), ended_by,
           epoch_us(observed_at), epoch_us(updated_at)
         from main.patients_history where patient_id < {PATIENTS.stop} order by patient_id, version_number
     """):
         found[patient].append(tuple(version))
     assert found == {
         patient: [
-            (*one.names, one.insurance, one.valid_from, one.valid_to, one.ended_by, one.observed, one.updated)
-            for one in versions([row.observation for row in log[patient]], NAMING_RUN * HOUR)
+            (*one.content, one.valid_from, one.valid_to, one.ended_by, one.observed, one.updated)
+            for one in versions([row.observation for row in seen[patient]], ENDED)
         ]
         for patient in PATIENTS
     }
 
 
+def test_after_a_full_refresh_the_patients_are_what_it_read(seen: dict[int, list[Row]], in_steps: Destination) -> None:
+    refresh = ENDED[-1]
+    assert refresh.is_full
+    expected = {}
+    restored = 0
+    for patient in PATIENTS:
+        observations = [row.observation for row in seen[patient]]
+        read = {replace(one, observed=0) for one in observations if one.observed >= refresh.started}
+        if len(read) == 1:
+            [one] = read
+            expected[patient] = None if one.deleted is not None else (*one.content, one.updated)
+            restored += any((one.updated or 0) < (other.updated or 0) for other in observations)
+    assert restored > 20
+    found = {
+        patient: tuple(row)
+        for patient, *row in in_steps.query(
+            f"select patient_id, {', '.join(COLUMNS)}, epoch_us(updated_at) from main.patients"
+        )
+    }
+    assert {patient: found.get(patient) for patient in expected} == expected
+
+
 def test_the_changes_are_the_fields_in_which_adjoining_versions_differ(
-    log: dict[int, list[Row]], in_steps: Destination
+    seen: dict[int, list[Row]], in_steps: Destination
 ) -> None:
     expected = [
         (patient, number, field, old, new, after.valid_from)
         for patient in PATIENTS
-        for history in [versions([row.observation for row in log[patient]], NAMING_RUN * HOUR)]
+        for history in [versions([row.observation for row in seen[patient]], ENDED)]
         for number, (before, after) in enumerate(pairwise(history), start=2)
-        for field, old, new in zip(
-            ("first_name", "last_name", "insurance"),
-            (*before.names, before.insurance),
-            (*after.names, after.insurance),
-            strict=True,
-        )
+        for field, old, new in zip(COLUMNS, before.content, after.content, strict=True)
         if before.ended_by == "change" and old != new
     ]
     found = in_steps.query(f"""
@@ -204,36 +233,36 @@ def test_the_changes_are_the_fields_in_which_adjoining_versions_differ(
     assert Counter(found) == Counter(expected)
 
 
-def test_a_rebuilt_history_is_the_same(in_steps: Destination, tmp_path: Path) -> None:
+def test_a_rebuilt_history_is_the_same(in_steps: Destination, tmp_path: Path, dbt: Dbt) -> None:
     copy = in_steps.copy(tmp_path / "copy.duckdb")
-    build(copy, "--full-refresh")
+    dbt.build(copy.path, "--full-refresh")
     assert copy.rows("main.patients_history") == in_steps.rows("main.patients_history")
 
 
-def test_a_history_built_at_once_is_the_same(rows: list[Row], in_steps: Destination, tmp_path: Path) -> None:
+def test_a_history_built_at_once_is_the_same(rows: list[Row], in_steps: Destination, tmp_path: Path, dbt: Dbt) -> None:
     destination = Destination(tmp_path / "destination.duckdb")
-    build(destination)
-    append(destination, rows, [run for run in range(RUNS) if run != NAMING_RUN - 1])
-    build(destination)
+    dbt.build(destination.path)
+    append(destination.path, rows, ENDED, 0)
+    dbt.build(destination.path)
     assert destination.rows("main.patients_history") == in_steps.rows("main.patients_history")
 
 
 def test_no_observation_is_kept_that_repeats_the_one_before(rows: list[Row], in_steps: Destination) -> None:
     kept = in_steps.query("select count(*) from raw.patients")[0][0]
-    assert len({(row.patient, contents(row.observation)) for row in rows}) < kept < 0.9 * len(rows)
+    assert len({(row.patient, row.observation.content) for row in rows}) < kept < 0.9 * len(rows)
 
 
-@pytest.mark.parametrize("minute", random.Random(5).sample(range(RUNS * 60), 12))  # noqa: S311 -- no secret
+@pytest.mark.parametrize("minute", random.Random(5).sample(range(len(RUNS) * 60), 12))  # noqa: S311 -- no secret
 def test_the_patients_as_of_an_instant_are_those_of_a_copy_made_then(
-    log: dict[int, list[Row]], in_steps: Destination, minute: int
+    seen: dict[int, list[Row]], in_steps: Destination, minute: int
 ) -> None:
     instant = minute * MINUTE
     copy = set()
     for patient in TRUE:
-        changes = [row.observation for row in log[patient]]
+        changes = [row.observation for row in seen[patient]]
         index = bisect_right(changes, instant, key=lambda one: one.deleted or one.updated or 0)
         if index and changes[index - 1].deleted is None:
-            copy.add((patient, *changes[index - 1].names))
+            copy.add((patient, *changes[index - 1].content[:2]))
     assert copy == set(
         in_steps.query(f"""
             select patient_id, first_name, last_name from main.patients_as_of(make_timestamp({instant}))

@@ -1,12 +1,12 @@
-{# SQL that not every engine understands stands here and nowhere else. #}
+{# SQL that not every engine understands stands here and in `spark/`, and nowhere besides. #}
 
-{# A value that holds several columns and is compared null-safely, as a whole. #}
-{% macro content(names) %}
-  {{- return(adapter.dispatch('content')(names)) }}
+{# Several columns of a relation as one value, compared null-safely as a whole, and one of its columns. #}
+{% macro bundle(names, relation='') %}
+  {{- return(adapter.dispatch('bundle')(names, relation)) }}
 {% endmacro %}
 
-{% macro duckdb__content(names) -%}
-  row({{ columns(names) }})
+{% macro duckdb__bundle(names, relation='') -%}
+  struct_pack({% for name in names %}{{ quoted(name) }} := {{ columns([name], relation) }}{{ ', ' if not loop.last }}{% endfor %})
 {%- endmacro %}
 
 {# An instant some microseconds later, or earlier if negative. #}
@@ -40,15 +40,6 @@
   try_cast({{ value }} as {{ type }})
 {%- endmacro %}
 
-{# Removes all rows of a table. #}
-{% macro empty(table) %}
-  {{- return(adapter.dispatch('empty')(table)) }}
-{% endmacro %}
-
-{% macro duckdb__empty(table) -%}
-  delete from {{ table }}
-{%- endmacro %}
-
 {# How the history of touched patients takes the place of what it was. #}
 {% macro incremental_strategy() %}
   {{- return(adapter.dispatch('incremental_strategy')()) }}
@@ -71,78 +62,6 @@
 
 {% macro default__by_bucket() %}{% endmacro %}
 
-{# What a load that was killed left behind. #}
-{% macro drop_leftovers() %}
-  {{- return(adapter.dispatch('drop_leftovers')()) }}
-{% endmacro %}
-
-{% macro default__drop_leftovers() %}{% endmacro %}
-
-{% macro duckdb__drop_leftovers() %}
-  {% set query %}
-    select table_name from information_schema.tables
-    where table_schema = 'main' and regexp_full_match(table_name, 'tmp_[0-9a-f]{8}(_[0-9a-f]{4}){3}_[0-9a-f]{12}')
-  {% endset %}
-  {% for row in run_query(query) %}
-    drop table main.{{ adapter.quote(row[0]) }};
-  {% endfor %}
-{% endmacro %}
-
-{# A history without rows is made anew: what is added to a table later stands behind all of its columns. #}
-{% macro drop_empty_history() %}
-  {{- return(adapter.dispatch('drop_empty_history')()) }}
-{% endmacro %}
-
-{% macro default__drop_empty_history() %}{% endmacro %}
-
-{% macro duckdb__drop_empty_history() %}
-  {% set history = adapter.get_relation(target.database, 'main', 'patients_history') if execute %}
-  {% if history and not run_query('select 1 from main.patients_history limit 1').rows %}
-    {% do adapter.drop_relation(history) %}
-    {% do adapter.commit() %}
-  {% endif %}
-{% endmacro %}
-
-{# Keeps the log from growing where nothing changes. Of the new observations those are dropped that repeat what was
-   observed of the patient just before; of records kept aside, all but the latest of the same. The history is the same
-   without them, as long as what is loaded later was also observed later. #}
-{% macro drop_repetitions() %}
-  {{- return(adapter.dispatch('drop_repetitions')()) }}
-{% endmacro %}
-
-{% macro default__drop_repetitions() %}{% endmacro %}
-
-{% macro duckdb__drop_repetitions() %}
-  delete from raw.patients where rowid in (
-    with observations as (
-      select
-        rowid as _sdc_row,
-        row(
-          {{ columns(log_columns() | reject('in', ['_sdc_extracted_at', '_sdc_batched_at'])) }},
-          {{ is_believable('_sdc_extracted_at') }}
-          {%- for since in late_attributes().values() %}, {{ observed_before(since, '_sdc_extracted_at') }}{% endfor %}
-        ) as _sdc_seen,
-        lag(_sdc_seen) over (
-          partition by id
-          order by
-            _sdc_extracted_at,
-            cast(_sdc_deleted_at as timestamp) nulls first,
-            updated_at nulls first,
-            {{ content(log_attributes() + ['created_at']) }}
-        ) as _sdc_seen_before
-      from raw.patients
-      where id in (select id from raw.patients where _sdc_batched_at > (select loaded_until from staging.history_loaded_until))
-    )
-
-    select _sdc_row from observations
-    where _sdc_seen = _sdc_seen_before
-  );
-  delete from raw.rejected_records where rowid in (
-    select rowid from raw.rejected_records
-    qualify row_number() over (partition by id, field, reason, part, record order by _sdc_extracted_at desc) > 1
-  )
-{% endmacro %}
-
 {# dbt writes descriptions into the file for tables and views only. #}
 {% macro comment_on_table_function() %}
   {{- return(adapter.dispatch('comment_on_table_function')()) }}
@@ -154,9 +73,32 @@
   comment on macro table main.{{ this.identifier }} is {{ duckdb_escape_comment(model.description) }}
 {% endmacro %}
 
+{# dbt comments on the columns that it knows; a column that appeared in the source has a comment, too. #}
+{% macro duckdb__alter_column_comment(relation, column_dict) %}
+  {% for column in adapter.get_columns_in_relation(relation) %}
+    {% set description = column_dict.get(column.name, {}).get('description') or 'As the source has it.' %}
+    comment on column {{ relation }}.{{ quoted(column.name) }} is {{ duckdb_escape_comment(description) }};
+  {% endfor %}
+{% endmacro %}
+
 {# dbt's own way adds a column, fills it and renames it; DuckDB cannot commit that together with other rows. #}
 {% macro duckdb__alter_column_type(relation, column_name, new_column_type) %}
+  {{ refuse_indexes(relation) }}
   {% call statement('alter_column_type') %}
-    alter table {{ relation }} alter column {{ adapter.quote(column_name) }} type {{ new_column_type }}
+    alter table {{ relation }} alter column {{ quoted(column_name) }} type {{ new_column_type }}
   {% endcall %}
+{% endmacro %}
+
+{# DuckDB does not alter a table that has an index, and does not say which one it is. #}
+{% macro refuse_indexes(relation) %}
+  {% set query %}
+    select index_name from duckdb_indexes()
+    where schema_name = '{{ relation.schema }}' and table_name = '{{ relation.identifier }}'
+  {% endset %}
+  {% for row in run_query(query).rows %}
+    {{ exceptions.raise_compiler_error(
+      'The columns of ' ~ relation.schema ~ '.' ~ relation.identifier ~ ' have to change, which the index ' ~ row[0]
+      ~ ' does not allow. Drop it, run again, and create it again.'
+    ) }}
+  {% endfor %}
 {% endmacro %}

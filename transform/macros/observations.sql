@@ -1,32 +1,53 @@
 {# What an observation tells; the rule of the history and the dropping of repetitions must agree on it. #}
 
-{# Whether `updated_at` can be believed: a clock of the source that runs ahead, or a wrong time zone, are less than a day. #}
-{% macro is_believable(observed_at='observed_at') -%}
-  updated_at <= {{ add_microseconds(observed_at, 24 * 3600 * 1000000) }}
+{# When the source says that it came to be so: `updated_at`, or the instant of the deletion. An `updated_at` more than a
+   day later than when it was seen is not believed: a clock that runs ahead, or a wrong time zone, is less. #}
+{% macro stated_at() -%}
+  case
+    when deleted_at is not null then deleted_at
+    when updated_at <= {{ add_microseconds('observed_at', 24 * 3600 * 1000000) }} then updated_at
+  end
 {%- endmacro %}
 
-{# The attributes that the first run did not find in the source, and the instant of the first run that did, if one has.
-   A null that was observed before is unknown. #}
-{% macro late_attributes() %}
+{# The columns that some runs did not emit, with the intervals from one run's start to another's in which they were
+   unknown. What a run emitted holds until the next one starts, what the first did also before it. #}
+{% macro unknown_intervals() %}
   {% set query %}
-    select lower(columns), cast(min(started_at) as string) as since from {{ source('raw', 'syncs') }}
-    where columns is not null
-    group by columns
-    order by min(started_at)
+    select emitted, cast(started_at as string) as started_at from (
+      select
+        started_at,
+        lower(columns) as emitted,
+        lag(lower(columns)) over (order by started_at) as emitted_before
+      from {{ source('raw', 'syncs') }}
+      where columns is not null
+    ) as runs
+    where emitted is distinct from emitted_before
+    order by started_at
   {% endset %}
   {% set runs = run_query(query).rows if execute else [] %}
   {% set result = {} %}
-  {% for name in log_attributes() if runs and name not in runs[0][0].split(',') %}
-    {% set since = [] %}
-    {% for run in runs if name in run[0].split(',') %}
-      {% do since.append(run[1]) %}
+  {% for name, name_in_raw in raw_attributes().items() %}
+    {% set intervals = [] %}
+    {% for run in runs if ',' ~ name_in_raw | lower ~ ',' not in ',' ~ run[0] ~ ',' %}
+      {% set index = runs.index(run) %}
+      {% do intervals.append([run[1] if index, runs[index + 1][1] if index + 1 < runs | length]) %}
     {% endfor %}
-    {% do result.update({in_models(name): since | first}) %}
+    {% do result.update({name: intervals}) if intervals %}
   {% endfor %}
   {{ return(result) }}
 {% endmacro %}
 
-{# Whether an observation was made before a column appeared. #}
-{% macro observed_before(since, observed_at='observed_at') -%}
-  {{ observed_at ~ " < timestamp '" ~ since ~ "'" if since else 'true' }}
+{# Whether a column was unknown when it was observed, given the intervals in which it was. #}
+{% macro is_unknown(intervals, observed_at='observed_at') -%}
+  (
+    {%- for since, until in intervals -%}
+      ({{ observed_at ~ " >= timestamp '" ~ since ~ "'" if since else 'true' -}}
+      {{ ' and ' ~ observed_at ~ " < timestamp '" ~ until ~ "'" if until }}){{ ' or ' if not loop.last }}
+    {%- endfor -%}
+  )
+{%- endmacro %}
+
+{# The order in which the observations of a patient were seen. #}
+{% macro seen_order() -%}
+  observed_at, deleted_at nulls first, updated_at nulls first
 {%- endmacro %}

@@ -6,8 +6,8 @@
 with pairs as (
   select
     {% for name in names %}
-      cast(previous.{{ columns([name]) }} as string) as old_{{ loop.index }},
-      cast(versions.{{ columns([name]) }} as string) as new_{{ loop.index }},
+      cast(previous.{{ quoted(name) }} as string) as old_{{ loop.index }},
+      cast(versions.{{ quoted(name) }} as string) as new_{{ loop.index }},
     {% endfor %}
     versions.patient_id,
     versions.version_number,
@@ -20,7 +20,7 @@ with pairs as (
 
 fields as (
   {% for name in names %}
-    select '{{ name }}' as field
+    select {{ literal(name) }} as field
     {{ 'union all' if not loop.last }}
   {% endfor %}
 ),
@@ -31,12 +31,12 @@ compared as (
     fields.field,
     case fields.field
       {% for name in names %}
-        when '{{ name }}' then pairs.old_{{ loop.index }}
+        when {{ literal(name) }} then pairs.old_{{ loop.index }}
       {% endfor %}
     end as old,
     case fields.field
       {% for name in names %}
-        when '{{ name }}' then pairs.new_{{ loop.index }}
+        when {{ literal(name) }} then pairs.new_{{ loop.index }}
       {% endfor %}
     end as new,
     pairs.valid_from as changed_at,

@@ -1,23 +1,27 @@
 {#
   The rule of the history, and its only place.
 
-  A version is an unbroken run of observations of one patient with the same content: all attributes and `created_at`.
+  A version is an island of observations of one patient with the same content: all attributes and `created_at`.
 
-  Observations follow each other by source time, then by when they were seen. Source time is `updated_at`; of a
-  deletion, its instant. An observation has none if it has no `updated_at`, or one that is more than a day later than
-  when it was seen, or one that is not later than a deletion seen earlier: it follows the latest source time of all that
-  was seen earlier.
+  Observations follow each other by source time, then by when they were seen. Source time is what the observation
+  states: `updated_at`, or the instant of a deletion. An observation without source time follows the latest one stated
+  by all that was seen earlier. It has none
+  - if it states none, or one that is more than a day later than when it was seen;
+  - if it is the state after a restore: a full refresh read it, and it states an earlier time than something that was
+    seen before that refresh began (a source restored from a backup); or a deletion that does so;
+  - if it was seen later than a deletion or a restored state, and does not state a later time than all until then.
+  So a full refresh is authoritative: what it read is the patient's state, and stays it until something newer is seen.
 
   A version is valid from its source time on; without one, and where the content changed under an unchanged source
   time, from when it was first seen. Where that contradicts the order, since a clock was set back or a change was seen
   late, it is valid from a microsecond after the version before it: intervals are ordered and none is empty.
 
-  In a column that appeared later than the first run, a null that was observed before is unknown: it stands for what
-  was first seen there under the same `updated_at`, or else for null. So a patient has no new version because of a new
-  column until it changes.
+  In a column that a run did not emit a null is unknown, not null: it stands for the value that was seen there under the
+  same `updated_at`, the last before or else the first after it. So neither a new column nor one that was deselected for
+  some time makes a version until the patient changes.
 
-  All of it follows from the set of observations of a patient, however often and in whichever order they arrived. That
-  is why a patient named by the new part of the log can be computed anew, alone.
+  All of it follows from the set of observations of a patient and from raw.syncs, however often and in whichever order
+  they arrived. That is why a touched patient can be computed alone.
 #}
 {{ config(
   materialized='incremental',
@@ -25,172 +29,213 @@
   unique_key='patient_id',
   on_schema_change='sync_all_columns',
   pre_hook='{{ drop_repetitions() }}',
-  post_hook='{{ move_loaded_until() }}'
+  post_hook=[
+    '{{ move_built_until() }}',
+    {
+      'sql': "{{ require_values([
+        'patient_version_id', 'patient_id', 'version_number', 'valid_from', 'is_current', 'observed_at'
+      ]) }}",
+      'transaction': false
+    }
+  ]
 ) }}
-{% set late = late_attributes() %}
-{% set seen_order = 'observed_at, deleted_at nulls first, updated_at nulls first' %}
-{% set before = 'rows between unbounded preceding and 1 preceding' %}
+{% set unknown = unknown_intervals() %}
+{% set beginning = "timestamp '0001-01-01'" %}
 
-with observations as (
+with patients as (
   select * from {{ ref('stg_patients') }}
   {% if is_incremental() %}
     where {{ is_touched() }}
   {% endif %}
 ),
 
-{% if late %}
-  known as (
+refreshes as (
+  select distinct
+    started_at,
+    ended_at
+  from {{ ref('syncs') }}
+  where kind <> 'changes'
+),
+
+{% if unknown %}
+  -- for each observation, how many of those with its `updated_at` knew the column until then
+  counted as (
+    select
+      {% for name, intervals in unknown.items() %}
+        count(
+          case when {{ quoted(name) }} is not null or not {{ is_unknown(intervals, '_sdc_extracted_at') }} then 1 end
+        ) over (
+          partition by patient_id, updated_at, _sdc_deleted_at is null
+          order by _sdc_extracted_at, {{ quoted(name) }} nulls first
+          rows between unbounded preceding and current row
+        ) as _sdc_known_{{ loop.index }},
+      {% endfor %}
+      *
+    from patients
+  ),
+
+  -- until the next one that knew it there is one value: that of the one that did
+  informed as (
     select
       patient_id,
-      {% for name in attributes() %}
-        {% set column = columns([name]) %}
-        {% if name in late %}
-          case
-            when {{ column }} is null and {{ observed_before(late[name]) }}
-              then first_value({{ column }}) over (
-                partition by patient_id, updated_at, deleted_at is null
-                order by
-                  case when {{ column }} is null and {{ observed_before(late[name]) }} then 1 else 0 end,
-                  observed_at,
-                  {{ column }} nulls first
-              )
-            else {{ column }}
-          end as {{ column }},
-        {% else %}
-          {{ column }},
-        {% endif %}
+      {% for name in attributes() if name not in unknown %}
+        {{ quoted(name) }},
+      {% endfor %}
+      {% for name in unknown %}
+        max({{ quoted(name) }}) over (
+          partition by patient_id, updated_at, _sdc_deleted_at is null, greatest(_sdc_known_{{ loop.index }}, 1)
+        ) as {{ quoted(name) }},
       {% endfor %}
       created_at,
       updated_at,
-      deleted_at,
+      _sdc_deleted_at,
       {{ bucket() }}
-      observed_at
-    from observations
+      _sdc_extracted_at
+    from counted
   ),
 {% endif %}
 
--- a deletion has no contents
-compared as (
+observed as (
+  select
+    patients.patient_id,
+    patients.updated_at,
+    patients._sdc_deleted_at as deleted_at,
+    patients._sdc_extracted_at as observed_at,
+    refreshes.started_at as refreshed_at,
+    {{ bucket() }}
+    -- a deletion has none
+    case
+      when patients._sdc_deleted_at is null then {{ bundle(attributes() + ['created_at'], 'patients') }}
+    end as contents
+  from {{ 'informed as patients' if unknown else 'patients' }}
+  left join refreshes on patients._sdc_extracted_at between refreshes.started_at and refreshes.ended_at
+),
+
+stated as (
   select
     *,
-    max(deleted_at) over (partition by patient_id order by {{ seen_order }} {{ before }}) as deleted_before,
-    case when deleted_at is null then {{ content(attributes() + ['created_at']) }} end as contents
-  from {{ 'known' if late else 'observations' }}
+    {{ stated_at() }} as stated_at
+  from observed
+),
+
+preceded as (
+  select
+    *,
+    coalesce(
+      max(stated_at) over (
+        partition by patient_id order by {{ seen_order() }} rows between unbounded preceding and 1 preceding
+      ),
+      {{ beginning }}
+    ) as stated_before
+  from stated
+),
+
+restored as (
+  select
+    *,
+    coalesce(stated_at < case
+      when deleted_at is not null then stated_before
+      -- before the refresh began
+      when refreshed_at is not null then min(stated_before) over (partition by patient_id, refreshed_at)
+    end, false) as is_restored
+  from preceded
 ),
 
 timed as (
   select
     *,
     case
-      when deleted_at is not null then deleted_at
-      when {{ is_believable() }} and coalesce(updated_at > deleted_before, true) then updated_at
+      when
+        not is_restored
+        and stated_at > coalesce(
+          max(case when is_restored or deleted_at is not null then greatest(stated_at, stated_before) end) over (
+            partition by patient_id order by {{ seen_order() }} rows between unbounded preceding and 1 preceding
+          ),
+          {{ beginning }}
+        )
+        then stated_at
     end as source_time
-  from compared
+  from restored
 ),
 
 placed as (
   select
     *,
-    coalesce(
-      source_time,
-      max(source_time) over (partition by patient_id order by {{ seen_order }} {{ before }}),
-      timestamp '0001-01-01'
-    ) as place
+    coalesce(source_time, stated_before) as place,
+    row_number() over (
+      partition by patient_id order by coalesce(source_time, stated_before), {{ seen_order() }}, contents nulls last
+    ) as observation_number
   from timed
 ),
 
-ordered as (
+compared as (
   select
     *,
-    row_number() over (
-      partition by patient_id order by place, {{ seen_order }}, contents nulls last
-    ) as observation_number
+    lag(place) over in_order as place_before,
+    (contents is distinct from lag(contents) over in_order) as starts_island
   from placed
-),
-
-adjoined as (
-  select
-    *,
-    lag(place) over in_order as previous_place,
-    lag(contents) over in_order as previous_contents
-  from ordered
   window in_order as (partition by patient_id order by observation_number)
 ),
 
-marked as (
+islands as (
   select
     *,
-    case when (contents is distinct from previous_contents) then 1 end as start_mark
-  from adjoined
-),
-
-numbered as (
-  select
-    *,
-    count(start_mark) over (
+    count(case when starts_island then 1 end) over (
       partition by patient_id order by observation_number rows between unbounded preceding and current row
-    ) as run_number
-  from marked
+    ) as island
+  from compared
 ),
 
-updated as (
+-- each island by its first observation, and when it would begin if that contradicted nothing
+versions as (
   select
     *,
-    max(updated_at) over (partition by patient_id, run_number) as latest_updated_at
-  from numbered
-),
-
--- each run by its first observation, and when it would begin if that contradicted nothing
-starts as (
-  select
-    *,
+    min(observed_at) over (partition by patient_id, island) as first_observed_at,
+    last_value(updated_at) over (
+      partition by patient_id, island
+      order by observation_number rows between unbounded preceding and unbounded following
+    ) as last_updated_at,
     case
       when deleted_at is not null then deleted_at
-      when source_time is null or source_time = previous_place then observed_at
+      when source_time is null or source_time = place_before then observed_at
       else source_time
-    end as wanted_from
-  from updated
-  where start_mark = 1
+    end as begins_at
+  from islands
+  qualify starts_island
 ),
 
-shifted as (
-  select
-    *,
-    {{ add_microseconds('wanted_from', '-run_number') }} as shifted_from
-  from starts
-),
-
--- the latest begin wanted so far, and a microsecond for each run since
+-- the latest begin so far, and a microsecond for each island since
 dated as (
   select
     *,
-    {{ add_microseconds('max(shifted_from) over (partition by patient_id order by run_number)', 'run_number') }}
-      as valid_from
-  from shifted
+    {{ add_microseconds(
+      'max(' ~ add_microseconds('begins_at', '-island') ~ ') over (partition by patient_id order by island)', 'island'
+    ) }} as valid_from
+  from versions
 ),
 
 closed as (
   select
     *,
-    lead(valid_from) over (partition by patient_id order by run_number) as valid_to,
-    lead(deleted_at) over (partition by patient_id order by run_number) as next_deleted_at,
-    row_number() over (partition by patient_id, deleted_at is null order by run_number) as version_number
+    lead(valid_from) over in_order as valid_to,
+    lead(deleted_at) over in_order as deleted_after,
+    row_number() over (partition by patient_id, deleted_at is null order by island) as version_number
   from dated
+  window in_order as (partition by patient_id order by island)
 )
 
 select
   patient_id || '-' || version_number as patient_version_id,
   patient_id,
-  {{ columns(attributes()) }},
+  {{ columns(attributes() + ['created_at'], 'contents') }},
+  last_updated_at as updated_at,
+  first_observed_at as observed_at,
   version_number,
   valid_from,
   valid_to,
   valid_to is null as is_current,
   {{ bucket() }}
-  case when next_deleted_at is not null then 'deletion' when valid_to is not null then 'change' end as ended_by,
-  observed_at,
-  created_at,
-  latest_updated_at as updated_at
+  case when deleted_after is not null then 'deletion' when valid_to is not null then 'change' end as ended_by
 from closed
 where deleted_at is null
 {{ by_bucket() }}
