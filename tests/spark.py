@@ -201,7 +201,7 @@ def written(spark: Spark, table: str) -> dict[int, set[tuple[str, int]]]:
 def test_a_rebuilt_history_is_the_same(replicas: Replicas) -> None:
     query = """
         select patient_id, patient_version_id, first_name, last_name, insurance, ward, ended_by, is_current,
-          patient_bucket,           cast(columns('_at$|^valid_') as varchar)
+          patient_bucket, cast(columns('_at$|^valid_') as varchar)
         from history
     """
     before = Counter(replicas.spark.history(query))
