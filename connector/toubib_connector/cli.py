@@ -137,12 +137,12 @@ def run(destination: Destination, api_url: str, auth_token: str | None, *, full_
             if full_refresh:
                 os.environ["TAP_TOUBIB_FULL_REFRESH"] = "true"
             # the lock is held, so a run that Meltano believes to be under way was killed
-            run_meltano(destination, "run", "--force", JOB)
+            checks = run_meltano(destination, "run", "--force", JOB)
             record_success()
             if publish:
                 destination.publish()
             with destination.connect(read_only=True) as connection:
-                show_summary(connection, destination, time.monotonic() - started)
+                show_summary(connection, destination, checks, time.monotonic() - started)
 
 
 @main.command()

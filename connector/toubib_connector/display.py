@@ -18,8 +18,8 @@ from toubib_connector.log import has_terminal, say
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-TAP, DBT = "tap-toubib", "dbt"
-BLAME = ["target-duckdb", TAP, DBT, "meltano"]
+TAP, LOADER, DBT = "tap-toubib", "target-duckdb", "dbt"
+BLAME = [LOADER, TAP, DBT, "meltano"]
 """Whose error is the reason of a failed run: when the loader fails, the tap and Meltano fail with it."""
 
 STEP = 25
@@ -45,6 +45,7 @@ class DbtEvents(logging.Filter):
         event |= {"event": info["msg"], "level": info["level"], "plugin_logger": info["name"]}
         if info["name"] in {"LogModelResult", "LogTestResult"}:
             event |= {"done": data["index"], "total": data.get("total") or data.get("num_models")}
+            event["is_passed_check"] = data["status"] == "pass"
         record.levelno = logging.getLevelNamesMapping()[info["level"].upper()]
         return bool(info["msg"])
 
@@ -67,8 +68,10 @@ class Display(logging.Handler):
         self._live: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._done: dict[str, int] = {}
+        self._checks_passed = 0
         self._next_percent = STEP
         self._errors: dict[str, str] = {}
+        self._last_of_loader = ""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show what a record tells, if it is one for a person."""
@@ -78,6 +81,11 @@ class Display(logging.Handler):
         plugin = event.get("name", "meltano")
         if plugin in STEPS:
             self._begin(plugin)
+        elif plugin == LOADER:
+            self._last_of_loader = event["event"]
+            if LOADER in self._errors:
+                # its last lines can arrive behind its end
+                self._keep_loader_error()
         if record.levelno >= logging.ERROR:
             self._keep_error(plugin, event)
         elif record.levelno == logging.WARNING and plugin != "meltano":
@@ -114,8 +122,9 @@ class Display(logging.Handler):
         self._tasks[plugin] = self._live.add_task(STEPS[plugin], total=None, count="", rate="")
 
     def _show_progress(self, plugin: str, event: dict[str, Any]) -> None:
-        done, total, rate = event["done"], event["total"], event.get("rate")
+        done, total, rate = event["done"], event.get("total"), event.get("rate")
         self._done[plugin] = done
+        self._checks_passed += event.get("is_passed_check", False)
         self._keep()
         if self._live:
             count = f"{done:,} of {total:,}" if total else f"{done:,}"
@@ -145,15 +154,22 @@ class Display(logging.Handler):
 
     def _keep_error(self, plugin: str, event: dict[str, Any]) -> None:
         message = " ".join(str(event.get("err") or event["event"]).split())
-        if (
-            event.get("plugin_logger") == "RunResultError"
-        ):  # dbt names the model or test first, then what is wrong with it
+        if event.get("plugin_logger") == "RunResultError":
+            # dbt names the model or the test first, then what is wrong with it
             message = f"{self._errors[DBT]}: {message}"
         self._errors[plugin] = message
+        if (event.get("exit_codes") or {}).get("loaders") == 1:
+            # the loader writes plain text, the reason last; where a signal ended it, it has not told any
+            self._keep_loader_error()
+        self._keep()
+
+    def _keep_loader_error(self) -> None:
+        self._errors[LOADER] = self._last_of_loader
         self._keep()
 
     def _keep(self) -> None:
         reasons = [self._errors[plugin] for plugin in BLAME if plugin in self._errors]
         kept = {"reason": reasons[0] if reasons else None, "patients_read": self._done.get(TAP)}
+        kept["checks_passed"] = self._checks_passed
         if self._kept:
             self._kept.write_text(json.dumps(kept))

@@ -25,8 +25,8 @@ PROJECT = Path(__file__).parents[2]
 MELTANO = Path(sys.executable).with_name("meltano")
 
 
-def run_meltano(destination: Destination, *arguments: str) -> None:
-    """Run Meltano. SIGTERM and SIGINT end it, and with it this process.
+def run_meltano(destination: Destination, *arguments: str) -> int:
+    """Run Meltano; return how many checks of the data passed. SIGTERM and SIGINT end it, and with it this process.
 
     What a person sees of it, Meltano shows itself, by `logging.yaml`; its full log goes beside the destination.
 
@@ -51,10 +51,11 @@ def run_meltano(destination: Destination, *arguments: str) -> None:
         )
         with _ended_by_signals(process):
             failed = process.wait()
+    kept = json.loads(progress.read_text()) if progress.exists() else {}
     if failed:
-        kept = json.loads(progress.read_text()) if progress.exists() else {}
         reason = kept.get("reason") or f"meltano {arguments[0]} ended with exit code {failed}"
         raise Failure(reason, None if is_verbose() else destination.log, kept.get("patients_read"))
+    return int(kept.get("checks_passed", 0))
 
 
 @contextmanager

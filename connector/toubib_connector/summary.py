@@ -54,12 +54,13 @@ from raw.syncs order by started_at desc limit 1
 STYLES = {"new": "green", "changed": "cyan", "deleted": "magenta", "recovered": "yellow", "rejected": "red"}
 
 
-def show_summary(connection: duckdb.DuckDBPyConnection, destination: Destination, seconds: float) -> None:
+def show_summary(connection: duckdb.DuckDBPyConnection, destination: Destination, checks: int, seconds: float) -> None:
     """Print what the last run leaves to be looked at, and what it did.
 
     Args:
         connection: To the destination.
         destination: What to call it.
+        checks: How many checks of the data passed.
         seconds: How long the run took.
     """
     for warning in _warnings(connection):
@@ -68,7 +69,8 @@ def show_summary(connection: duckdb.DuckDBPyConnection, destination: Destination
     counted = dict(zip(STYLES, counts, strict=True))
     if not has_terminal():
         told = ", ".join(f"{count} {what}" for what, count in counted.items() if count or what != "recovered")
-        say(f"{told}; {requests} requests, {seconds:.1f} seconds; {patients} patients in {destination.path}")
+        told += f"; {requests} requests, {seconds:.1f} seconds, {checks} checks passed"
+        say(f"{told}; {patients} patients in {destination.path}")
         return
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", justify="right")
@@ -76,6 +78,7 @@ def show_summary(connection: duckdb.DuckDBPyConnection, destination: Destination
     table.add_row(f"{patients:,}", "patients now")
     for what, count in counted.items():
         table.add_row(f"{count:,}", what, style=STYLES[what] if count else "dim")
+    table.add_row(f"{checks:,}", "checks passed")
     table.add_row(f"{requests:,}", "requests")
     table.add_row(f"{seconds:.1f}", "seconds")
     console = Console()
