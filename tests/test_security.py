@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import ssl
 import subprocess
@@ -189,6 +190,14 @@ def test_what_follows_an_error_is_withheld_until_its_message_ends() -> None:
     assert redaction.redact("dbt", f"LINE 2: {MARKER}") is None
     assert redaction.redact("tap-toubib", "Read 1 patient") == "Read 1 patient"
     assert redaction.redact("dbt", "10:00:00  1 of 2 OK") == "10:00:00  1 of 2 OK"
+
+
+def test_every_handler_gets_the_same_of_an_error() -> None:
+    redaction = Redaction()
+    event = {"name": "target-duckdb", "event": f"ConstraintException: {MARKER}"}
+    record = logging.makeLogRecord({"msg": event})
+    assert [redaction.filter(record), redaction.filter(record)] == [True, True]
+    assert event["event"] == f"ConstraintException: {WITHHELD}"
 
 
 def test_a_line_that_reached_the_loader_in_part_is_not_told(tmp_path: Path) -> None:

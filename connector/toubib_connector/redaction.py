@@ -32,7 +32,12 @@ class Redaction(logging.Filter):
         self._withholding: set[str] = set()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Redact a record in place; return whether anything of it is left."""
+        """Redact a record in place, once for all handlers; return whether anything of it is left."""
+        if not hasattr(record, "is_shown"):
+            record.is_shown = self._redact_record(record)
+        return bool(record.is_shown)
+
+    def _redact_record(self, record: logging.LogRecord) -> bool:
         # Meltano logs with structlog: its message is a dictionary
         event: dict[str, Any] = record.msg if isinstance(record.msg, dict) else {"event": record.getMessage()}
         plugin = event.get("name", "meltano")
