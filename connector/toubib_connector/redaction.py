@@ -34,8 +34,8 @@ class Redaction(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Redact a record in place, once for all handlers; return whether anything of it is left."""
         if not hasattr(record, "is_shown"):
-            record.is_shown = self._redact_record(record)
-        return bool(record.is_shown)
+            record.__dict__["is_shown"] = self._redact_record(record)
+        return bool(record.__dict__["is_shown"])
 
     def _redact_record(self, record: logging.LogRecord) -> bool:
         # Meltano logs with structlog: its message is a dictionary
