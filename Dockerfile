@@ -12,6 +12,8 @@ COPY connector/pyproject.toml connector/
 COPY connector/toubib_connector/__init__.py connector/toubib_connector/
 COPY tap-toubib/pyproject.toml tap-toubib/README.md tap-toubib/
 COPY tap-toubib/tap_toubib/__init__.py tap-toubib/tap_toubib/
+COPY target-duckdb/pyproject.toml target-duckdb/README.md target-duckdb/
+COPY target-duckdb/target_duckdb_append/__init__.py target-duckdb/target_duckdb_append/
 COPY meltano.yml ./
 # what a run writes leads out of the image; libraries that several plugins bring are stored once
 RUN mkdir /data && ln -s /data data \
@@ -37,10 +39,12 @@ VOLUME /data
 COPY --from=build /project ./
 COPY connector connector
 COPY tap-toubib tap-toubib
+COPY target-duckdb target-duckdb
 COPY transform transform
 COPY logging.yaml ./
 # whatever umask the sources were checked out with
-RUN chmod -R a+rX connector logging.yaml meltano.yml tap-toubib transform && python -m compileall -q connector tap-toubib
+RUN chmod -R a+rX connector logging.yaml meltano.yml tap-toubib target-duckdb transform \
+ && python -m compileall -q connector tap-toubib target-duckdb
 
 USER 1000:1000
 # of a container that runs by schedule: whether the last run went well

@@ -92,6 +92,7 @@ lint: .venvs/dev/installed ## Check style, types and SQL
 	@.venvs/dev/bin/ruff check
 	@.venvs/dev/bin/ruff format --check
 	@.venvs/dev/bin/mypy tap-toubib
+	@.venvs/dev/bin/mypy target-duckdb
 	@.venvs/dev/bin/mypy toubib-api connector
 	@.venvs/dev/bin/mypy tests benchmarks
 	@.venvs/dev/bin/sqlfluff lint --disable-progress-bar transform/models transform/tests
@@ -130,7 +131,7 @@ build-local: .venv/installed .meltano/installed .venvs/toubib-api/installed
 	@touch $@
 
 .meltano/installed: .venv/installed meltano.yml requirements/tap-toubib.txt requirements/target-duckdb.txt \
-    requirements/dbt.txt tap-toubib/pyproject.toml
+    requirements/dbt.txt tap-toubib/pyproject.toml target-duckdb/pyproject.toml
 	@echo "Installing the plugins into .meltano"
 	@.venv/bin/meltano --log-level=warning install tap-toubib target-duckdb dbt
 	@touch $@
@@ -158,7 +159,7 @@ build-report-local: build-local .venv/report-installed
 	@touch $@
 
 .venvs/toubib-api/installed: EDITABLE := --editable toubib-api
-.venvs/dev/installed: EDITABLE := --editable toubib-api --editable tap-toubib --editable connector
+.venvs/dev/installed: EDITABLE := --editable toubib-api --editable tap-toubib --editable target-duckdb --editable connector
 
 # -- the image ----------------------------------------------------------------------------------------------------------
 
