@@ -25,7 +25,7 @@ else
 SERVE := umask 077; .venvs/toubib-api/bin/toubib-api serve --database data/toubib.sqlite
 endif
 
-.PHONY: help build init-db run full-refresh rebuild-history schedule status report sql docs demo api test test-docker \
+.PHONY: help build init-db run full-refresh rebuild-history schedule status report sql docs demo api test test-all test-docker \
   build-spark test-spark bench-spark endurance bench lint requirements sbom audit clean
 
 help: ## Say what can be made
@@ -69,8 +69,20 @@ demo: build ## Load made-up patients, change and delete some, load again and sho
 api: build ## Serve the bundled API on port 8000 until Ctrl+C
 	@$(SERVE)
 
-test: build-local .venvs/dev/installed ## Run the tests of all packages and those of the whole
-	@.venvs/dev/bin/pytest --numprocesses auto --dist loadfile $(PYTEST_ARGS)
+# what the tests of all packages need is installed before them
+TESTS := build-report-local .venvs/dev/installed .venvs/sql/installed
+PYTEST := .venvs/dev/bin/pytest --numprocesses auto --dist worksteal
+
+test: $(TESTS) ## Run the tests that a contributor runs all day, in minutes
+	@$(PYTEST) -m "not complete" $(PYTEST_ARGS)
+
+test-all: $(TESTS) ## The same, and what takes longer: kills, the clock, more examples, endurance, containers, Spark
+	@$(PYTEST) --hypothesis-profile complete $(PYTEST_ARGS)
+	@$(MAKE) --no-print-directory endurance RUNS=$(or $(RUNS),20)
+	@if docker info >/dev/null 2>&1; then $(MAKE) --no-print-directory test-docker; \
+	  else echo "Left out: the containers, since no Docker engine answers"; fi
+	@if java -version 2>&1 | grep -q 'version "17'; then $(MAKE) --no-print-directory test-spark; \
+	  else echo "Left out: Spark, since there is no Java 17"; fi
 
 BENCH := .venvs/dev .venvs/bench-dlt .venvs/bench-plain
 bench: build-report-local $(BENCH:=/installed) ## Measure beside dlt, a plain stack and the bare limit; SIZES=10000,100000
