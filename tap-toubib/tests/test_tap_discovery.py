@@ -282,8 +282,14 @@ def parameters_of_the_path(described: dict[str, Any]) -> None:
 def parameters_of_the_path_replaced(described: dict[str, Any]) -> None:
     described["paths"]["/v1/patients"]["parameters"] = [
         {"name": "sort_field", "in": "query", "schema": {"enum": ["last_name"]}},
-        {"name": "limit", "in": "header", "schema": {"maximum": 7}},
     ]
+    header = {"name": "limit", "in": "header", "schema": {"maximum": 7}}
+    operation(described)["parameters"].append(header)
+
+
+@form
+def another_list_of_patients(described: dict[str, Any]) -> None:
+    described["paths"] |= {"/archive/v1/patients": {"get": {}}, "/{clinic}/v1/patients": {"get": {}}}
 
 
 @form
