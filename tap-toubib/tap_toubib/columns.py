@@ -26,8 +26,8 @@ JSON_TEXT = {"type": ["string", "null"], "contentMediaType": "application/json"}
 RESERVED = {"_sdc_extracted_at", "_sdc_batched_at", DELETED_AT}
 """Names that mean something to every Singer target."""
 
-NOT_LOADABLE = re.compile(r"""["'`\\{}\x00-\x1f\x7f\ud800-\udfff]""")
-"""Characters that end a quoted name, or stand for another one, in SQL or in a template of it."""
+NOT_LOADABLE = re.compile(r"""[,"'`\\{}\x00-\x1f\x7f\ud800-\udfff]""")
+"""Characters that end a name, or stand for another character, in SQL, in a template of it or in a list of names."""
 
 
 def name_columns(keys: Collection[str], taken: Iterable[str] = ()) -> dict[str, str]:

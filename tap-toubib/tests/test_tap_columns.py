@@ -43,6 +43,7 @@ def test_key_that_a_database_takes_is_the_name(key: str) -> None:
         ('a"b', "a_b"),
         ("o'clock", "o_clock"),
         ("a\\b`c", "a_b_c"),
+        ("city, country", "city_ country"),
         ("{{ a }}", "__ a __"),
         ("a\nb\x00", "a_b_"),
         ("a\ud800", "a_"),
