@@ -138,7 +138,9 @@ class Display(logging.Handler):
         plugin = TAP if block_type == "ExtractLoadBlocks" else DBT
         done = self._done.get(plugin)
         if self._live and plugin in self._tasks:
-            self._live.update(self._tasks[plugin], total=done or 1, completed=done or 1)
+            [total] = [task.total for task in self._live.tasks if task.id == self._tasks[plugin]]
+            count = f"{total:,.0f} of {total:,.0f}" if total else f"{done:,}" if done else ""
+            self._live.update(self._tasks[plugin], total=total or 1, completed=total or 1, count=count)
         elif plugin == TAP:
             self._say(f"Extracted and loaded in {seconds:.1f} seconds", plugin)
         elif done:

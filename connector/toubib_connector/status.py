@@ -62,7 +62,7 @@ def show_status(connection: duckdb.DuckDBPyConnection) -> None:
     if not runs:
         say("Nothing was loaded yet; `make run` loads the patients.")
         return
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("run of (UTC)", no_wrap=True)
     table.add_column("kind", no_wrap=True)
     for name in ("seconds", "read", "rejected", "deleted", "requests"):

@@ -83,7 +83,8 @@ def show_summary(connection: duckdb.DuckDBPyConnection, destination: Destination
     table.add_row(f"{seconds:.1f}", "seconds")
     console = Console()
     console.print(table)
-    console.print(f"Next: `make sql` to query {destination.path}, `make report` for a page about it", soft_wrap=True)
+    console.print(f"In {destination.path}", soft_wrap=True)
+    console.print("Next: `make sql` to query it, `make report` to see it")
 
 
 def _warnings(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
