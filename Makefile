@@ -37,10 +37,10 @@ init-db: build ## Make the schemas and empty tables of the destination, and list
 	@$(CONNECTOR) init-db
 
 run: build ## Replicate the patients: extract, load, transform, test
-	@bin/with-api $(CONNECTOR) run
+	@$(CONNECTOR) run
 
 full-refresh: build ## The same, reading every patient again
-	@bin/with-api $(CONNECTOR) run --full-refresh
+	@$(CONNECTOR) run --full-refresh
 
 rebuild-history: build ## Build the history again from the log
 	@$(CONNECTOR) rebuild-history
@@ -55,7 +55,7 @@ docs: build ## Make the site that describes the tables and where they come from
 	@$(CONNECTOR) docs
 
 schedule: build ## Run by the schedules of meltano.yml until Ctrl+C
-	@bin/with-api $(CONNECTOR) schedule
+	@$(CONNECTOR) schedule
 
 status: build ## Show the last runs, how old the data are, and how many
 	@$(CONNECTOR) status

@@ -1,4 +1,4 @@
-"""Whether a state and a file belong together, and which ids the state is to have."""
+"""Whether a state and a file belong together, and what the next run is to begin with."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ import pytest
 from pyroaring import BitMap64
 
 from toubib_connector.destination import Destination
-from toubib_connector.state import STATE_ID, is_of_data, knows_all_data, write_state
+from toubib_connector.state import STATE_ID, reconcile
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+SHIFT = 2**63
 
 
 def minute(number: int) -> str:
@@ -32,12 +34,14 @@ def remember(destination: Destination, patients: dict[str, Any], column: str = "
         connection.commit()
 
 
-def fill(destination: Destination, patients: dict[int, int], syncs: list[int] | None) -> None:
-    """Write a log: patients by the minute in which they were loaded, runs by that of their end, begun one before."""
+def fill(
+    destination: Destination, patients: dict[Any, int], syncs: list[int] | None, type_of_ids: str = "bigint"
+) -> None:
+    """Write raw: patients by the minute in which they were loaded, runs by that of their end, begun one before."""
     with duckdb.connect(str(destination.path)) as connection:
         connection.execute("create schema raw")
         connection.execute(
-            "create table raw.patients (id bigint, _sdc_extracted_at timestamp, _sdc_deleted_at varchar)"
+            f"create table raw.patients (id {type_of_ids}, _sdc_extracted_at timestamp, _sdc_deleted_at varchar)"
         )
         for patient, number in patients.items():
             connection.execute("insert into raw.patients values (?, ?, null)", [patient, minute(number)])
@@ -47,25 +51,37 @@ def fill(destination: Destination, patients: dict[int, int], syncs: list[int] | 
                 connection.execute("insert into raw.syncs values (?, ?)", [minute(number - 1), minute(number)])
 
 
-COMPLETE = {"synced_at": minute(9), "replication_key_value": minute(5), "living": "x"}
-BEGUN = {"first_load": {"last_id": 2}, "living": "x"}
+def reconciled(destination: Destination, *, full_refresh: bool = False) -> dict[str, Any] | None:
+    """Return the state of the patients that a run begins with, None for that of the last one, with its ids decoded."""
+    with destination.lock():
+        path = reconcile(destination, full_refresh=full_refresh)
+        if path is None:
+            return None
+        patients: dict[str, Any] = json.loads(path.read_text())["singer_state"]["bookmarks"]["patients"]
+    if text := patients.get("known_ids"):
+        patients["known_ids"] = {each - SHIFT for each in BitMap64.deserialize(b64decode(text))}
+    return patients
+
+
+COMPLETE = {"synced_at": minute(9), "replication_key_value": minute(5), "known_ids": "x"}
+BEGUN = {"checkpoint": {"last_id": 2}, "known_ids": "x"}
 
 
 @pytest.mark.parametrize(
-    ("states", "patients", "syncs", "expected"),
+    ("states", "data", "expected"),
     [
-        ({}, None, None, (True, True)),
-        ({}, {}, [], (True, True)),
-        ({}, {1: 10}, None, (True, False)),
-        ({}, {1: 10}, [10], (False, False)),
-        ({"partial_state": BEGUN}, {1: 10, 2: 10}, None, (True, False)),
-        ({"partial_state": BEGUN}, {}, None, (False, True)),
-        ({"partial_state": BEGUN}, None, None, (False, True)),
-        ({"completed_state": COMPLETE}, {1: 10, 2: 9}, [5, 10], (True, True)),
-        ({"completed_state": COMPLETE}, None, None, (False, True)),
-        ({"completed_state": COMPLETE}, {1: 5}, [5], (False, False)),
-        ({"completed_state": COMPLETE}, {1: 10, 2: 11}, [10], (True, False)),
-        ({"completed_state": COMPLETE}, {1: 10, 2: 15}, [10, 15], (True, False)),
+        ({}, None, None),
+        ({}, ({}, []), None),
+        ({}, ({1: 10}, None), {"known_ids": {1}}),
+        ({}, ({1: 10}, [10]), {"known_ids": {1}}),
+        ({"partial_state": BEGUN}, ({1: 10, 2: 10}, None), BEGUN | {"known_ids": {1, 2}}),
+        ({"partial_state": BEGUN}, ({}, None), {}),
+        ({"partial_state": BEGUN}, None, {}),
+        ({"completed_state": COMPLETE}, ({1: 10, 2: 9}, [5, 10]), None),
+        ({"completed_state": COMPLETE}, None, {}),
+        ({"completed_state": COMPLETE}, ({1: 5}, [5]), {"known_ids": {1}}),
+        ({"completed_state": COMPLETE}, ({1: 10, 2: 11}, [10]), COMPLETE | {"known_ids": {1, 2}}),
+        ({"completed_state": COMPLETE}, ({1: 10, 2: 15}, [10, 15]), COMPLETE | {"known_ids": {1, 2}}),
     ],
     ids=[
         "nothing",
@@ -84,29 +100,64 @@ BEGUN = {"first_load": {"last_id": 2}, "living": "x"}
 )
 def test_state_and_file(
     tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
     states: dict[str, dict[str, Any]],
-    patients: dict[int, int] | None,
-    syncs: list[int] | None,
-    expected: tuple[bool, bool],
+    data: tuple[dict[int, int], list[int] | None] | None,
+    expected: dict[str, Any] | None,
 ) -> None:
     destination = Destination(tmp_path / "patients.duckdb")
     for column, state in states.items():
         remember(destination, state, column)
-    if patients is not None:
-        fill(destination, patients, syncs)
-    assert (is_of_data(destination), knows_all_data(destination)) == expected
+    if data:
+        fill(destination, *data)
+    assert reconciled(destination) == expected
+    is_everything_read = expected is not None and not {"synced_at", "checkpoint"} & expected.keys()
+    is_explained = "Reading every patient again" in capsys.readouterr().out
+    assert is_explained == (is_everything_read and bool(states or (data and data[1])))
 
 
-@pytest.mark.parametrize("anew", [True, False])
-def test_the_ids_of_the_living_are_those_of_the_file(tmp_path: Path, *, anew: bool) -> None:
+@pytest.mark.parametrize("full_refresh", [True, False])
+def test_the_known_ids_are_those_of_the_current_patients_in_the_file(tmp_path: Path, *, full_refresh: bool) -> None:
     destination = Destination(tmp_path / "patients.duckdb")
     remember(destination, COMPLETE)
     fill(destination, {1: 10, 2: 10, 3: 10}, [10])
     with duckdb.connect(str(destination.path)) as connection:
-        connection.execute("insert into raw.patients values (2, ?, 'x')", [minute(11)])
-        connection.execute("insert into raw.patients values (3, ?, 'x'), (3, ?, null)", [minute(11), minute(12)])
-    with destination.lock():
-        written = json.loads(write_state(destination, anew=anew).read_text())
-    patients = written["singer_state"]["bookmarks"]["patients"]
-    assert BitMap64.deserialize(b64decode(patients.pop("living"))) == BitMap64([1, 3])
-    assert patients == ({} if anew else {name: COMPLETE[name] for name in ("synced_at", "replication_key_value")})
+        connection.execute("insert into raw.patients values (2, ?, 'x')", [minute(10)[:-4] + "1Z"])
+        connection.execute("insert into raw.patients values (3, ?, 'x'), (3, ?, null)", [minute(8), minute(9)])
+        if not full_refresh:
+            connection.execute("insert into raw.patients values (4, ?, null)", [minute(11)])
+    expected = {1, 3} if full_refresh else {1, 3, 4}
+    assert reconciled(destination, full_refresh=full_refresh) == COMPLETE | {"known_ids": expected}
+
+
+def test_an_id_can_be_negative_zero_and_as_large_as_the_column_holds(tmp_path: Path) -> None:
+    destination = Destination(tmp_path / "patients.duckdb")
+    ids = {-(2**63), -5, 0, 7, 2**63 - 1}
+    fill(destination, dict.fromkeys(ids, 10), [10])
+    assert reconciled(destination) == {"known_ids": ids}
+
+
+def test_ids_that_are_text_are_not_in_the_state(tmp_path: Path) -> None:
+    destination = Destination(tmp_path / "patients.duckdb")
+    state = {name: COMPLETE[name] for name in ("synced_at", "replication_key_value")}
+    remember(destination, state)
+    fill(destination, {"00001": 10, "b": 10}, [10], "varchar")
+    assert reconciled(destination) is None
+    assert reconciled(destination, full_refresh=True) == state
+
+
+def test_a_state_without_known_ids_is_given_them(tmp_path: Path) -> None:
+    destination = Destination(tmp_path / "patients.duckdb")
+    state = {name: COMPLETE[name] for name in ("synced_at", "replication_key_value")}
+    remember(destination, state)
+    fill(destination, {1: 10}, [10])
+    assert reconciled(destination) == state | {"known_ids": {1}}
+
+
+def test_a_state_in_a_folder_with_an_odd_name_is_found(tmp_path: Path) -> None:
+    folder = tmp_path / "100%25 #1 $HOME"
+    folder.mkdir()
+    destination = Destination(folder / "patients.duckdb")
+    remember(destination, COMPLETE)
+    fill(destination, {1: 10}, [10])
+    assert reconciled(destination) is None

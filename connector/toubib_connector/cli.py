@@ -7,21 +7,20 @@ import signal
 import sys
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from toubib_connector.api import check_health, choose_api, without_credentials
 from toubib_connector.demo import show_history
 from toubib_connector.destination import Destination
 from toubib_connector.documentation import show_models_first
-from toubib_connector.health import check_health
 from toubib_connector.log import Failure, say
-from toubib_connector.meltano import PROJECT, run_meltano
+from toubib_connector.meltano import run_meltano
 from toubib_connector.runs import prepare_runs, recorded
-from toubib_connector.schedule import Scheduler, last_outcome
-from toubib_connector.settings import check_integers
-from toubib_connector.state import STATE_ID, is_of_data, knows_all_data, write_state
+from toubib_connector.schedule import Scheduler, last_outcome, read_schedules
+from toubib_connector.settings import API, DESTINATION, PROJECT, load_environment, locate, say_what_is_ignored
+from toubib_connector.state import STATE_ID, reconcile
 from toubib_connector.status import show_status, show_tables
 from toubib_connector.summary import show_summary
 
@@ -53,6 +52,7 @@ class Commands(click.Group):
     def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
         """Take the settings."""
         with in_one_line():
+            load_environment()
             return super().make_context(*arguments, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -64,20 +64,19 @@ class Commands(click.Group):
 @click.group(cls=Commands)
 @click.option(
     "--destination",
-    envvar="DESTINATION_DUCKDB_PATH",
-    type=click.Path(path_type=Path, dir_okay=False, resolve_path=True),
-    default=PROJECT / "data" / "destination.duckdb",
+    envvar=DESTINATION,
+    default=str(PROJECT / "data" / "destination.duckdb"),
     help="The DuckDB file.",
     show_envvar=True,
 )
 @click.pass_context
-def main(context: click.Context, destination: Path) -> None:
+def main(context: click.Context, destination: str) -> None:
     """Replicate the patients of a Toubib service into a DuckDB file, with their history."""
     # patients' data are their owner's alone
     os.umask(0o077)
     # the first process of a container ignores a signal that it does not handle
     signal.signal(signal.SIGTERM, lambda signum, _: sys.exit(128 + signum))
-    context.obj = Destination(destination)
+    context.obj = Destination(locate(destination))
 
 
 @main.command()
@@ -96,9 +95,8 @@ def init_db(destination: Destination) -> None:
 @main.command()
 @click.option(
     "--api-url",
-    envvar="API_BASEURL",
-    default="http://localhost:8000",
-    help="Base URL of the service.",
+    envvar=API,
+    help="Base URL of the service; by default localhost:8000, if a Toubib answers there, or the bundled API.",
     show_envvar=True,
 )
 @click.option("--auth-token", envvar="TAP_TOUBIB_AUTH_TOKEN", help="Bearer token, if it wants one.", show_envvar=True)
@@ -117,25 +115,25 @@ def init_db(destination: Destination) -> None:
     show_envvar=True,
 )
 @click.pass_obj
-def run(destination: Destination, api_url: str, auth_token: str | None, *, full_refresh: bool, publish: bool) -> None:
+def run(
+    destination: Destination, api_url: str | None, auth_token: str | None, *, full_refresh: bool, publish: bool
+) -> None:
     """Extract, load, transform, test, and say what changed."""
     started = time.monotonic()
-    with recorded(destination) as record_success:
-        check_integers()
-        check_health(api_url, auth_token)
-        os.environ["API_BASEURL"] = api_url
+    with recorded(destination) as record_success, choose_api(api_url) as url:
+        is_bundled = check_health(url, auth_token)
+        shown_url = without_credentials(url)
+        say(f"Reading from {shown_url}{', the bundled API with made-up patients' if is_bundled else ''}")
+        say(f"Writing to {destination.shown()}")
+        say_what_is_ignored()
+        os.environ[API] = url
         if auth_token:
             os.environ["TAP_TOUBIB_AUTH_TOKEN"] = auth_token
+        os.environ["TAP_TOUBIB_FULL_REFRESH"] = str(full_refresh).lower()
         with destination.lock():
-            is_alien = not is_of_data(destination)
-            if is_alien:
-                say(f"{destination.system_database.name} is not the state of {destination.path}: one of them was")
-                say("removed, or replaced by an older copy. Reading every patient again; the history stays.")
-            if is_alien or full_refresh or not knows_all_data(destination):
-                state = write_state(destination, anew=is_alien)
+            destination.check_source(shown_url, is_bundled=is_bundled)
+            if state := reconcile(destination, full_refresh=full_refresh):
                 run_meltano(destination, "state", "set", "--force", STATE_ID, f"--input-file={state}")
-            if full_refresh:
-                os.environ["TAP_TOUBIB_FULL_REFRESH"] = "true"
             # the lock is held, so a run that Meltano believes to be under way was killed
             checks = run_meltano(destination, "run", "--force", JOB)
             record_success()
@@ -148,7 +146,7 @@ def run(destination: Destination, api_url: str, auth_token: str | None, *, full_
 @main.command()
 @click.pass_obj
 def rebuild_history(destination: Destination) -> None:
-    """Build the history again from the log alone."""
+    """Build the history again from raw alone."""
     destination.check_exists()
     with destination.lock():
         run_meltano(destination, "run", "dbt:rebuild")
@@ -165,14 +163,14 @@ def docs(destination: Destination) -> None:
         run_meltano(destination, "run", "dbt:docs")
     page = destination.work_folder / "dbt" / "static_index.html"
     show_models_first(page)
-    say(f"Open {page}")
+    say(f"Open {destination.shown(page)}")
 
 
 @main.command()
 @click.pass_obj
 def schedule(destination: Destination) -> None:
     """Run by the schedules of meltano.yml, until stopped."""
-    Scheduler(destination, JOB).serve()
+    Scheduler(destination, read_schedules(JOB)).serve()
 
 
 @main.command()
@@ -181,7 +179,7 @@ def status(destination: Destination) -> None:
     """Show the last runs, how old the data are, and how many."""
     with destination.connect_for_reading() as connection:
         show_status(connection)
-    say(f"{destination.path} has {destination.path.stat().st_size / 1e6:.1f} MB")
+    say(f"{destination.shown()} has {destination.path.stat().st_size / 1e6:.1f} MB")
 
 
 @main.command()
@@ -192,7 +190,7 @@ def report(destination: Destination) -> None:
 
     with destination.connect_for_reading() as connection:
         destination.report.write_text(draw_report(connection, destination.path.name))
-    say(f"The report is {destination.report}")
+    say(f"The report is {destination.shown(destination.report)}")
 
 
 @main.command(hidden=True)

@@ -6,9 +6,12 @@ import fcntl
 import os
 import re
 import shutil
+import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -17,16 +20,19 @@ from toubib_connector.log import Failure, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-
-UNUSABLE = frozenset("#?'")
-RESERVED = {"main", "raw", "staging", "system", "temp"}
+PLAIN_PATH = re.compile(r"[\w ./-]+")
+"""In others Meltano, SQLAlchemy or dbt can see a variable, an escape or a parameter."""
 
 PATIENCE = 30
 """Seconds that a run waits for another process to close the file."""
 
+POLL = 5
+"""Seconds between two tries."""
+
 HOLDER = re.compile(r"Conflicting lock is held in (?P<holder>.*?\(PID \d+\))")
+
+SOURCE = "select is_bundled_api, api_url from raw.syncs order by started_at desc limit 1"
 
 
 @dataclass(frozen=True)
@@ -56,13 +62,21 @@ class Destination:
 
     @property
     def scratch(self) -> Path:
-        """What of it one run needs: batches of patients, configurations with the token. Gone with the run."""
+        """What of it one run needs, and removes: batches of patients, configurations with the token."""
         return self.work_folder / "scratch"
 
     @property
     def log(self) -> Path:
         """The full log of the last command that ran Meltano."""
         return self.work_folder / "run.log"
+
+    @property
+    def tools_folder(self) -> Path:
+        """The work folder under a name that every tool takes, the same in each run."""
+        if PLAIN_PATH.fullmatch(str(self.work_folder)):
+            return self.work_folder
+        digest = sha256(str(self.path).encode()).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"toubib-{os.getuid()}-{digest}"
 
     @property
     def outcome(self) -> Path:
@@ -74,6 +88,12 @@ class Destination:
         """What `report` draws."""
         return self.path.with_name(f"{self.path.stem}.report.html")
 
+    def shown(self, path: Path | None = None) -> Path:
+        """Return where people find the file, or one beside it: on the host, if this is a container."""
+        path = path or self.path
+        host_folder = os.environ.get("TOUBIB_HOST_FOLDER")
+        return Path(host_folder) / path.relative_to(self.path.parent) if host_folder else path
+
     def check_exists(self) -> None:
         """Make sure that something was loaded or made.
 
@@ -81,24 +101,43 @@ class Destination:
             Failure: Nothing was.
         """
         if not self.path.exists():
-            raise Failure(f"There is no {self.path} yet. A run makes it.")
+            raise Failure(f"{self.shown()} does not exist yet; `make run` creates it.")
+
+    def check_source(self, api_url: str, *, is_bundled: bool) -> None:
+        """Make sure that made-up patients and those of another API do not come into one file.
+
+        Raises:
+            Failure: They would.
+        """
+        with self.connect(read_only=True) as connection:
+            try:
+                was_bundled, loaded_from = connection.execute(SOURCE).fetchone() or (None, "")
+            except (duckdb.CatalogException, duckdb.BinderException):
+                # a new file, or one of a release that did not tell
+                return
+        if was_bundled is None or was_bundled == is_bundled:
+            return
+        if is_bundled:
+            raise Failure(
+                f"{self.shown()} was loaded from {loaded_from}; the made-up patients of the bundled API must not be "
+                f"mixed into it. Set API_BASEURL to the API, or DESTINATION_DUCKDB_PATH to another file."
+            )
+        raise Failure(
+            f"{self.shown()} holds the made-up patients of the bundled API; those of {api_url} must not be mixed into "
+            f"it. Set DESTINATION_DUCKDB_PATH to another file, or remove this one."
+        )
 
     @contextmanager
     def connect(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
         """Open the file.
 
         Raises:
-            Failure: It is no DuckDB file, or another process holds it.
+            Failure: It is not a DuckDB file, or another process holds it.
         """
         try:
-            connection = duckdb.connect(
-                str(self.path),
-                read_only=read_only,
-                # the loader's older DuckDB cannot always open a file in which metadata were used again
-                config={"experimental_metadata_reuse": False},
-            )
+            connection = duckdb.connect(str(self.path), read_only=read_only)
         except duckdb.Error as error:
-            raise Failure(f"Cannot open {self.path}: {str(error).splitlines()[0]}") from error
+            raise Failure(f"Cannot open {self.shown()}: {str(error).splitlines()[0]}") from error
         with connection:
             yield connection
 
@@ -107,7 +146,7 @@ class Destination:
         """Open the file, or the published copy while a run writes to the file.
 
         Raises:
-            Failure: There is none, it cannot be opened, or it has not the tables that a run or `init-db` leaves.
+            Failure: There is none, it cannot be opened, or it lacks the tables that a run or `init-db` leaves.
         """
         self.check_exists()
         path = self.path
@@ -120,30 +159,27 @@ class Destination:
             path = self.published
             if not path.exists():
                 raise Failure(
-                    f"A run is writing to {self.path}. Try again when it has ended, or set TOUBIB_PUBLISH=true: then "
-                    "each run leaves a copy that can be read meanwhile."
+                    f"A run is writing to {self.shown()}. Try again when it has ended, or set TOUBIB_PUBLISH=true: "
+                    "then each run leaves a copy that can be read during the next one."
                 ) from error
         try:
             with Destination(path).connect(read_only=True) as connection:
                 yield connection
         except (duckdb.CatalogException, duckdb.BinderException) as error:
-            raise Failure(f"{path} has not the tables of a finished run yet. `init-db` makes them.") from error
+            raise Failure(
+                f"{self.shown(path)} lacks the tables of a finished run; `make init-db` makes them."
+            ) from error
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Make the folders and keep other runs from writing; the lock ends with the process, however it ends.
+        """Make the file and its folders and keep other runs from writing.
+
+        The lock ends with the process and all that it started, however they end.
 
         Raises:
-            Failure: The folder is not writable, the file is no DuckDB file, another run holds the lock, or another
+            Failure: The folder is not writable, the file is not a DuckDB file, another run holds the lock, or another
                 process does not close the file.
         """
-        if UNUSABLE & set(str(self.path)):
-            raise Failure(f"{self.path} will not do: the loader fails on a path with # ? or '.")
-        if self.path.stem in RESERVED:
-            raise Failure(
-                f"{self.path.name} will not do: DuckDB calls the database {self.path.stem} after it, and that is the "
-                "name of a schema. Set DESTINATION_DUCKDB_PATH to a file of another name."
-            )
         try:
             self.work_folder.mkdir(parents=True, exist_ok=True)
             file = (self.work_folder / "lock").open("w")
@@ -156,18 +192,29 @@ class Destination:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise Failure(f"Another run is writing to {self.path}; this one leaves.") from error
+                raise Failure(f"Another run is writing to {self.shown()}. Run again when it has ended.") from error
             # what outlives this process and still writes keeps the lock
             os.set_inheritable(file.fileno(), True)  # noqa: FBT003 (the standard library's way)
             self._wait_for_readers()
             # a killed run could not clean up
-            shutil.rmtree(self.scratch, ignore_errors=True)
+            self._remove_scratch()
             self.scratch.mkdir()
             self.log.unlink(missing_ok=True)
+            # so no tool has to take what the folder is called; DuckDB and SQLite write their logs beside what a link
+            # points to
+            (self.scratch / self.path.name).symlink_to(self.path)
+            (self.scratch / "meltano.db").symlink_to(self.system_database)
+            if self.tools_folder != self.work_folder:
+                self.tools_folder.symlink_to(self.work_folder)
             try:
                 yield
             finally:
-                shutil.rmtree(self.scratch, ignore_errors=True)
+                self._remove_scratch()
+
+    def _remove_scratch(self) -> None:
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        if self.tools_folder.is_symlink():
+            self.tools_folder.unlink()
 
     def publish(self) -> None:
         """Put a copy for readers in the place of the last one: they see it whole, or still the other.
@@ -188,17 +235,13 @@ class Destination:
             copy.replace(self.published)
         except OSError as error:
             raise Failure(
-                f"Cannot publish {self.published}: {error.strerror}. What was loaded is in {self.path}."
+                f"Cannot publish {self.shown(self.published)}: {error.strerror}. What was loaded is in {self.shown()}."
             ) from error
 
     def _wait_for_readers(self) -> None:
-        """Open the file once, to write, as soon as nobody else has it open.
-
-        That takes over the write-ahead log of a killed process, too. The loader's older DuckDB must not go on with one
-        that dbt's began: killed in its turn, it leaves a log that no newer DuckDB reads.
-        """
+        """Open the file once, to write, as soon as nobody else has it open; make it, if it does not exist."""
         deadline = time.monotonic() + PATIENCE
-        while self.path.exists():
+        while True:
             try:
                 with self.connect(read_only=False):
                     return
@@ -208,7 +251,7 @@ class Destination:
                     raise
                 if time.monotonic() > deadline:
                     raise Failure(
-                        f"{holder['holder']} has {self.path} open. Close it there and run again; nothing was read."
+                        f"{holder['holder']} has {self.shown()} open. Close it there and run again; nothing was read."
                     ) from error
-                say(f"Waiting for {holder['holder']} to close {self.path}", "warning")
-                time.sleep(5)
+                say(f"Waiting for {holder['holder']} to close {self.shown()}", "warning")
+                time.sleep(POLL)

@@ -8,21 +8,18 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 
 from toubib_connector.log import Failure, is_verbose
+from toubib_connector.settings import MELTANO, PROJECT, meltano_environment
 from toubib_connector.state import discard_half_made
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from toubib_connector.destination import Destination
-
-PROJECT = Path(__file__).parents[2]
-MELTANO = Path(sys.executable).with_name("meltano")
 
 
 def run_meltano(destination: Destination, *arguments: str) -> int:
@@ -38,14 +35,15 @@ def run_meltano(destination: Destination, *arguments: str) -> int:
         Failure: It failed; the message is the error that the loader, the tap or dbt ended with.
     """
     discard_half_made(destination)
+    _make_system_folder(destination)
     progress = destination.scratch / "progress.json"
     progress.unlink(missing_ok=True)
     with destination.log.open("a") as log:
         process = subprocess.Popen(
-            # what a user's own configuration would show could hold values
-            [MELTANO, f"--log-config={PROJECT / 'logging.yaml'}", *arguments],
+            # what `.env` says is in the environment already
+            [MELTANO, f"--env-file={os.devnull}", f"--log-config={PROJECT / 'logging.yaml'}", *arguments],
             cwd=PROJECT,
-            env=_environment(destination) | {"TOUBIB_PROGRESS": str(progress)},
+            env=meltano_environment(destination) | {"TOUBIB_PROGRESS": str(progress)},
             stderr=None if is_verbose() else log,
             close_fds=False,
         )
@@ -85,36 +83,10 @@ def _ended_by_signals(process: subprocess.Popen[bytes]) -> Iterator[None]:
         sys.exit(128 + received[0])
 
 
-def _system_folder(destination: Destination) -> Path:
+def _make_system_folder(destination: Destination) -> None:
     """Make Meltano's own folder for a destination: the plugins are shared, configurations and catalogs are not."""
     folder = destination.scratch / "meltano"
     if not folder.exists():
         folder.mkdir()
         for plugins in ("extractors", "loaders", "utilities"):
             (folder / plugins).symlink_to(PROJECT / ".meltano" / plugins)
-    return folder
-
-
-def _environment(destination: Destination) -> dict[str, str]:
-    environment = os.environ | {
-        # the state is kept for each
-        "MELTANO_ENVIRONMENT": "prod",
-        "TARGET_DUCKDB_FILEPATH": str(destination.path),
-        "DBT_DUCKDB_PATH": str(destination.path),
-        "MELTANO_SYS_DIR_ROOT": str(_system_folder(destination)),
-        "MELTANO_DATABASE_URI": f"sqlite:///{destination.system_database}",
-        "TARGET_DUCKDB_TEMP_DIR": str(destination.scratch),
-        "XDG_STATE_HOME": str(destination.scratch),
-        "DBT_TARGET_PATH": str(destination.work_folder / "dbt"),
-        # its log is a part of Meltano's; a second one on disk would hold what is withheld in the first
-        "DBT_LOG_LEVEL_FILE": "none",
-        "DBT_LOG_PATH": str(destination.scratch),
-        # nobody reads the artefacts, which take longer to write than most models to build
-        "DBT_WRITE_JSON": "false",
-        # `logging.yaml` reads its progress
-        "DBT_LOG_FORMAT": "json",
-        "DBT_USE_COLORS": "false",
-    }
-    # in meltano.yml this one names the state of a destination in a system database that several share
-    environment.pop("DESTINATION_DUCKDB_PATH", None)
-    return environment

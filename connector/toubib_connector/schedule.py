@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from tempfile import TemporaryDirectory
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_SCHEDULER_STARTED
-from apscheduler.schedulers.blocking import BlockingScheduler
-from apscheduler.triggers.base import BaseTrigger
 from cronsim import CronSim
+from dateutil.tz import tzlocal
 
 from toubib_connector.log import Failure, say
-from toubib_connector.meltano import MELTANO, PROJECT
+from toubib_connector.settings import MELTANO, PROJECT, find_ignored
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from toubib_connector.destination import Destination
+
+RUN = (sys.executable, "-m", "toubib_connector", "run")
 
 
 @dataclass(frozen=True)
@@ -42,94 +44,87 @@ class Outcome:
     exit_code: int
 
 
-class CronTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
-    """Fires as cron does. APScheduler's own reading of a crontab begins the week on Monday."""
+@dataclass(frozen=True)
+class Schedule:
+    """When to run, and with which variables.
 
-    def __init__(self, interval: str) -> None:
-        """Keep the interval.
+    Attributes:
+        name: As in meltano.yml.
+        interval: As in a crontab, in the time zone of the machine; with six fields the last one counts seconds.
+        environment: Added to that of a run.
+    """
 
-        Args:
-            interval: The five fields of a crontab.
-        """
-        self._interval = interval
+    name: str
+    interval: str
+    environment: Mapping[str, str] = field(default_factory=dict)
 
-    def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime:
-        """Return when to fire next, in the time zone of the machine."""
-        at: datetime = next(CronSim(self._interval, previous or now))
-        return at
-
-    def __str__(self) -> str:
-        """Return the interval."""
-        return self._interval
+    def instants(self, now: datetime) -> Iterator[datetime]:
+        """Return when to run after an instant."""
+        return CronSim(self.interval, now)
 
 
 class Scheduler:
-    """Runs the schedules of one job, one run at a time, until SIGTERM or SIGINT."""
+    """Runs by schedules, one run at a time, until SIGTERM or SIGINT."""
 
-    def __init__(self, destination: Destination, job: str) -> None:
-        """Read the schedules.
+    def __init__(self, destination: Destination, schedules: list[Schedule], command: tuple[str, ...] = RUN) -> None:
+        """Remember what to run.
 
         Args:
             destination: Where data and outcomes go.
-            job: The job of meltano.yml that `toubib-connector run` runs.
-
-        Raises:
-            Failure: There is none, or meltano.yml cannot be read.
+            schedules: When.
+            command: What.
         """
-        destination.work_folder.mkdir(parents=True, exist_ok=True)
         self._destination = destination
+        self._schedules = schedules
+        self._command = command
         self._process: subprocess.Popen[bytes] | None = None
-        self._is_stopping = False
-        # one run at a time, whatever schedule it is of: the next one waits for its end
-        self._scheduler = BlockingScheduler(executors={"default": {"type": "threadpool", "max_workers": 1}})
-        schedules = [schedule for schedule in _schedules() if schedule["job"]["name"] == job]
-        if not schedules:
-            raise Failure(f"meltano.yml has no schedule of the job {job}.")
-        for schedule in schedules:
-            self._scheduler.add_job(
-                self._run,
-                CronTrigger(schedule["cron_interval"]),
-                name=schedule["name"],
-                args=[schedule["name"], schedule["env"]],
-                misfire_grace_time=None,
-            )
+        self._stopped = Event()
 
     def serve(self) -> None:
         """Run by schedule. A signal is passed on to the run under way, and ends this when that has ended."""
-        logging.getLogger("apscheduler").setLevel(logging.ERROR)
-        self._scheduler.add_listener(_report_skipped, EVENT_JOB_MAX_INSTANCES)
-        self._scheduler.add_listener(self._begin, EVENT_SCHEDULER_STARTED)
-        self._scheduler.start()
-
-    def _begin(self, _: object) -> None:
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, self._stop)
-        for job in self._scheduler.get_jobs():
-            say(f"Schedule {job.name} ({job.trigger}) runs next on {job.next_run_time:%A, %Y-%m-%d %H:%M %Z}")
+        self._destination.work_folder.mkdir(parents=True, exist_ok=True)
+        due = {each.name: next(each.instants(_now())) for each in self._schedules}
+        for each in self._schedules:
+            at = due[each.name]
+            say(f"Schedule {each.name} ({each.interval}) runs next on {at:%A, %Y-%m-%d %H:%M %Z}")
+        while not self._stopped.is_set():
+            schedule = min(self._schedules, key=lambda each: due[each.name])
+            # in short steps: the clock of the machine may be set, or have stood still with it
+            wait = (due[schedule.name] - _now()).total_seconds()
+            if wait > 0:
+                self._stopped.wait(min(wait, 10))
+            else:
+                due[schedule.name] = self._run(schedule)
 
     def _stop(self, *_: object) -> None:
-        # a run that waits for the end of this one would begin then
-        self._is_stopping = True
+        self._stopped.set()
         if self._process:
             self._process.send_signal(signal.SIGTERM)
-        self._scheduler.shutdown(wait=False)
 
-    def _run(self, schedule: str, environment: dict[str, str]) -> None:
-        if self._is_stopping:
-            return
-        started_at = datetime.now(UTC)
+    def _run(self, schedule: Schedule) -> datetime:
+        """Run to the end, say what of the same schedule is skipped, and return when it is due next."""
+        started_at = _now()
         # with a terminal's Ctrl+C, too, the signal reaches the run once
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "toubib_connector", "run"],
+        self._process = process = subprocess.Popen(
+            self._command,
             env=os.environ
-            | environment
-            | {"DESTINATION_DUCKDB_PATH": str(self._destination.path), "TOUBIB_TRIGGER": schedule},
+            | schedule.environment
+            | {"DESTINATION_DUCKDB_PATH": str(self._destination.path), "TOUBIB_TRIGGER": schedule.name},
             start_new_session=True,
         )
-        exit_code = self._process.wait()
+        for at in schedule.instants(started_at):
+            try:
+                exit_code = process.wait(max((at - _now()).total_seconds(), 0))
+                break
+            except subprocess.TimeoutExpired:
+                say(f"The last run is still under way; this one of {schedule.name} is skipped", "warning")
         self._process = None
-        outcome = Outcome(schedule, started_at.isoformat(), datetime.now(UTC).isoformat(), exit_code)
+        instants = (started_at.astimezone(UTC).isoformat(), datetime.now(UTC).isoformat())
+        outcome = Outcome(schedule.name, *instants, exit_code)
         self._destination.outcome.write_text(json.dumps(asdict(outcome)))
+        return at
 
 
 def last_outcome(destination: Destination) -> Outcome | None:
@@ -139,21 +134,37 @@ def last_outcome(destination: Destination) -> Outcome | None:
     return Outcome(**json.loads(destination.outcome.read_text()))
 
 
-def _schedules() -> list[dict[str, Any]]:
+def read_schedules(job: str) -> list[Schedule]:
+    """Return the schedules of a job of meltano.yml.
+
+    Raises:
+        Failure: It has none, or Meltano cannot read it.
+    """
+    ignored = find_ignored(os.environ)
+    environment = {name: value for name, value in os.environ.items() if name not in ignored}
     # Meltano wants a database even for this; that of the destination is its runs' own
     with TemporaryDirectory() as folder:
         listing = subprocess.run(
-            [MELTANO, "--log-level=error", "schedule", "list", "--format=json"],
+            [MELTANO, f"--env-file={os.devnull}", "--log-level=error", "schedule", "list", "--format=json"],
             check=False,
             cwd=PROJECT,
-            env=os.environ | {"MELTANO_DATABASE_URI": f"sqlite:///{folder}/meltano.db"},
+            env=environment | {"MELTANO_DATABASE_URI": f"sqlite:///{folder}/meltano.db"},
             stdout=subprocess.PIPE,
             text=True,
         )
     if listing.returncode:
-        raise Failure("Meltano cannot list its schedules; its log above says why")
-    return [schedule for schedule in json.loads(listing.stdout)["schedules"]["job"] if schedule["cron_interval"]]
+        raise Failure("Meltano cannot list its schedules; its log above says why.")
+    listed: list[dict[str, Any]] = json.loads(listing.stdout)["schedules"]["job"]
+    schedules = [
+        Schedule(each["name"], each["cron_interval"], each["env"])
+        for each in listed
+        if each["job"]["name"] == job and each["cron_interval"]
+    ]
+    if not schedules:
+        raise Failure(f"meltano.yml has no schedule of the job {job}.")
+    return schedules
 
 
-def _report_skipped(_: object) -> None:
-    say("The run before is still under way; this one is left out", "warning")
+def _now() -> datetime:
+    """Return the time of the machine, in whatever form TZ has."""
+    return datetime.now(tzlocal())

@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 from pyroaring import BitMap64
 
-from toubib_connector.log import Failure
+from toubib_connector.log import Failure, say
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from toubib_connector.destination import Destination
 
-LIVING = """
+STATE_ID = "prod:tap-toubib-to-target-duckdb"
+
+CURRENT_IDS = """
 select id from raw.patients
-where typeof(id) = 'BIGINT'
+where id is not null
 group by id
 having arg_max(_sdc_deleted_at is null, _sdc_extracted_at)
 """
@@ -29,64 +31,70 @@ having arg_max(_sdc_deleted_at is null, _sdc_extracted_at)
 NEWEST_PATIENT = "select max(_sdc_extracted_at) from raw.patients"
 NEWEST_SYNC = "select max(started_at) from raw.syncs"
 END_OF_SYNC = "select max(ended_at) from raw.syncs where started_at = ?"
+HAS_INTEGER_IDS = "select any_value(typeof(id)) like '%INT' from raw.patients"
 
-STATE_ID = "prod:tap-toubib-to-target-duckdb"
+SHIFT = 2**63
+"""The tap's coding of `known_ids`: Base64 of a 64-bit Roaring bitmap of `id + SHIFT`, the empty text for none."""
 
-
-def is_of_data(destination: Destination) -> bool:
-    """Tell whether the file holds what the state says was loaded, and no run of which the state knows nothing.
-
-    It does not after one of the two was removed, or the file replaced by an older copy.
-
-    Raises:
-        Failure: The file cannot be opened.
-    """
-    remembered = _remembered(destination)
-    synced_at = _instant(destination, NEWEST_SYNC)
-    if "synced_at" in remembered:
-        return synced_at is not None and synced_at >= _naive(remembered["synced_at"])
-    if remembered.get("living") or remembered.get("first_load"):
-        # a first load that was interrupted
-        return _instant(destination, NEWEST_PATIENT) is not None
-    return synced_at is None
+LONGEST_TEXT = 4_000_000
+"""Characters of that text; Meltano does not pass on much more, and the tap keeps no longer one."""
 
 
-def knows_all_data(destination: Destination) -> bool:
-    """Tell whether the state was written behind all patients that the file holds.
+def reconcile(destination: Destination, *, full_refresh: bool = False) -> Path | None:
+    """Return a file with the state that a run is to begin with; None if Meltano has it already.
 
-    It was not if a run was killed, or failed, between the two, or if the state was replaced by an older copy.
+    After a run that was killed, the state can lack ids of patients that were loaded. After the file or its state was
+    removed, or replaced by an older copy, the two do not belong together, and every patient is read again.
 
     Raises:
-        Failure: The file cannot be opened.
+        Failure: The file or the state cannot be read.
     """
-    loaded_at = _instant(destination, NEWEST_PATIENT)
-    if loaded_at is None:
-        return True
-    synced_at = _remembered(destination).get("synced_at")
-    ended_at = synced_at and _instant(destination, END_OF_SYNC, _naive(synced_at))
-    return bool(ended_at and loaded_at <= ended_at)
-
-
-def write_state(destination: Destination, *, anew: bool) -> Path:
-    """Write a state, for Meltano, with the ids of the living patients of the file: by them it can be told who is gone.
-
-    Args:
-        destination: Whose state.
-        anew: Whether everything else in the state is left out: then all patients are read.
-
-    Raises:
-        Failure: The file cannot be opened.
-    """
-    with destination.connect(read_only=False) as connection:
-        try:
-            ids = BitMap64(patient for (patient,) in connection.execute(LIVING).fetchall())
-        except duckdb.CatalogException:  # a new file
-            ids = BitMap64()
-    patients = {} if anew else _remembered(destination)
-    patients["living"] = b64encode(ids.serialize()).decode() if ids else ""
+    patients = _read_state(destination)
+    with destination.connect(read_only=True) as connection:
+        is_of_data = _is_of_data(connection, patients)
+        has_ids = _first(connection, HAS_INTEGER_IDS)
+        lacks_ids = has_ids and ("known_ids" not in patients or not _knows_all_data(connection, patients))
+        if is_of_data and not full_refresh and not lacks_ids:
+            return None
+        known_ids = _encode_current_ids(connection) if has_ids else None
+    if not is_of_data:
+        say(
+            f"{destination.shown(destination.system_database)} is not the state of {destination.shown()}: one of them "
+            "was removed or replaced. Reading every patient again; the history in the file stays.",
+            "warning",
+        )
+        patients = {}
+    patients.pop("known_ids", None)
+    if known_ids is not None and len(known_ids) <= LONGEST_TEXT:
+        patients["known_ids"] = known_ids
     state = destination.scratch / "state.json"
     state.write_text(json.dumps({"singer_state": {"bookmarks": {"patients": patients}}}))
     return state
+
+
+def _is_of_data(connection: duckdb.DuckDBPyConnection, patients: dict[str, Any]) -> bool:
+    """Tell whether the file holds what the state says was loaded, and no run of which the state knows nothing."""
+    synced_at = _first(connection, NEWEST_SYNC)
+    if "synced_at" in patients:
+        return synced_at is not None and synced_at >= _naive(patients["synced_at"])
+    if patients.get("known_ids") or patients.get("checkpoint"):
+        # a first load that was interrupted
+        return _first(connection, NEWEST_PATIENT) is not None
+    return synced_at is None
+
+
+def _knows_all_data(connection: duckdb.DuckDBPyConnection, patients: dict[str, Any]) -> bool:
+    """Tell whether the state was written after all patients that the file holds."""
+    loaded_at = _first(connection, NEWEST_PATIENT)
+    ended_at = "synced_at" in patients and _first(connection, END_OF_SYNC, _naive(patients["synced_at"]))
+    return not loaded_at or bool(ended_at and loaded_at <= ended_at)
+
+
+def _encode_current_ids(connection: duckdb.DuckDBPyConnection) -> str:
+    """Return the ids of the current patients as the state has them."""
+    ids = BitMap64([patient + SHIFT for (patient,) in connection.execute(CURRENT_IDS).fetchall()])
+    ids.run_optimize()
+    return b64encode(ids.serialize()).decode() if ids else ""
 
 
 def discard_half_made(destination: Destination) -> None:
@@ -97,15 +105,15 @@ def discard_half_made(destination: Destination) -> None:
             path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)
 
 
-def _remembered(destination: Destination) -> dict[str, Any]:
+def _read_state(destination: Destination) -> dict[str, Any]:
     """Return the state of the patients in Meltano's system database, empty if there is none."""
     if not destination.system_database.exists():
         return {}
     query = "select completed_state, partial_state from state where state_id = ?"
-    remembered: dict[str, Any] = {}
+    patients: dict[str, Any] = {}
     for state in _states(destination, query, STATE_ID):
-        remembered |= json.loads(state or "{}").get("singer_state", {}).get("bookmarks", {}).get("patients", {})
-    return remembered
+        patients |= json.loads(state or "{}").get("singer_state", {}).get("bookmarks", {}).get("patients", {})
+    return patients
 
 
 def _states(destination: Destination, query: str, *parameters: str) -> tuple[Any, ...]:
@@ -115,29 +123,26 @@ def _states(destination: Destination, query: str, *parameters: str) -> tuple[Any
         Failure: The system database cannot be read.
     """
     path = destination.system_database
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
         try:
             return connection.execute(query, parameters).fetchone() or ()
         except sqlite3.Error as error:
             if "no such table" in str(error):  # before the first run
                 return ()
             raise Failure(
-                f"Cannot read {path}: {error}. If it is damaged, remove it: the next run reads every patient again."
+                f"Cannot read {destination.shown(path)}: {error}. If it is damaged, remove it: the next run reads "
+                "every patient again."
             ) from error
 
 
-def _instant(destination: Destination, query: str, *parameters: datetime) -> datetime | None:
-    """Return the instant that a query of the log gives, None if there is none."""
-    if not destination.path.exists():
+def _first(connection: duckdb.DuckDBPyConnection, query: str, *parameters: datetime) -> Any:
+    """Return the first value that a query gives, None where a table or a column is missing."""
+    try:
+        return (connection.execute(query, parameters).fetchone() or (None,))[0]
+    except (duckdb.CatalogException, duckdb.BinderException):
         return None
-    with destination.connect(read_only=True) as connection:
-        try:
-            row = connection.execute(query, parameters).fetchone()
-        except duckdb.CatalogException:
-            return None
-    return row[0] if row else None
 
 
 def _naive(instant: str) -> datetime:
-    """Return an instant as the log has it: in UTC, without saying so."""
+    """Return an instant as raw has it: in UTC, without saying so."""
     return datetime.fromisoformat(instant).replace(tzinfo=None)

@@ -70,7 +70,7 @@ def show_summary(connection: duckdb.DuckDBPyConnection, destination: Destination
     if not has_terminal():
         told = ", ".join(f"{count} {what}" for what, count in counted.items() if count or what != "recovered")
         told += f"; {requests} requests, {seconds:.1f} seconds, {checks} checks passed"
-        say(f"{told}; {patients} patients in {destination.path}")
+        say(f"{told}; {patients} patients in {destination.shown()}")
         return
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", justify="right")
@@ -83,7 +83,7 @@ def show_summary(connection: duckdb.DuckDBPyConnection, destination: Destination
     table.add_row(f"{seconds:.1f}", "seconds")
     console = Console()
     console.print(table)
-    console.print(f"In {destination.path}", soft_wrap=True)
+    console.print(f"In {destination.shown()}", soft_wrap=True)
     console.print("Next: `make sql` to query it, `make report` to see it")
 
 
