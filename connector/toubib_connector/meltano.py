@@ -52,7 +52,7 @@ def run_meltano(destination: Destination, *arguments: str) -> int:
     kept = json.loads(progress.read_text()) if progress.exists() else {}
     if failed:
         reason = kept.get("reason") or f"meltano {arguments[0]} ended with exit code {failed}"
-        raise Failure(reason, None if is_verbose() else destination.log, kept.get("patients_read"))
+        raise Failure(reason, None if is_verbose() else destination.shown(destination.log), kept.get("patients_read"))
     return int(kept.get("checks_passed", 0))
 
 
