@@ -59,18 +59,8 @@ class Extraction:
     ) -> None:
         """Begin a run; nothing is read yet.
 
-        Args:
-            client: The connection.
-            api: What the API offers.
-            plan: The orders to read in.
-            config: The settings of the tap.
-            state: The state of the patients that the last run left.
-            columns: The columns that are emitted.
-            reject: Takes the pages that hold rejected records.
-            logger: Is told of progress and of what cannot be compared.
-
-        Raises:
-            ConfigurationError: The state does not hold what a run left there.
+        The settings and the last state of the patients say what to read; `columns` are those that are emitted, and
+        `reject` takes the pages that hold rejected records.
         """
         self._client = client
         self._plan = plan

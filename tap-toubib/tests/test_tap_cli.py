@@ -4,15 +4,17 @@ import json
 import resource
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 
+from tap_toubib.known_ids import KnownIds
 from tap_toubib.tap import TapToubib
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from .conftest import Api
 
@@ -162,3 +164,33 @@ def test_full_disk_ends_with_one_line_and_the_next_run_goes_on(tap: Tap, api: Ap
     assert [*(tmp_path / "b").iterdir()] == []
     assert ("BATCH", "patients") not in types(done.stdout)
     assert ("BATCH", "patients") in types(tap(config=config).stdout)
+
+
+@pytest.mark.parametrize("in_files", [True, False], ids=["files", "records"])
+def test_state_of_a_run_that_is_terminated_passes_no_patient_by_that_was_not_written(
+    api: Api, tmp_path: Path, *, in_files: bool
+) -> None:
+    for key in range(1, 1_501):
+        api.add(key, created_at="2024-01-01T00:00:00Z", updated_at="2024-01-01T00:00:00Z")
+    encoding = {"format": "jsonl", "compression": "none"}
+    batch_config = {"encoding": encoding, "storage": {"root": str(tmp_path / "batches")}}
+    config = {"api_url": api.url, "max_parallel_requests": 1} | ({"batch_config": batch_config} if in_files else {})
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config))
+    command = [sys.executable, "-m", "tap_toubib", "--config", str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        # the first file holds 1,000 at least; pages overlap
+        api.before[14] = process.terminate
+        output, _ = process.communicate(timeout=60)
+    messages = [json.loads(line) for line in output.splitlines()]
+    written = {each["record"]["id"] for each in messages if each["type"] == "RECORD"}
+    for url in [url for each in messages if each["type"] == "BATCH" for url in each["manifest"]]:
+        file = Path(urlsplit(url).path)
+        written |= {json.loads(line)["id"] for line in file.read_bytes().splitlines()}
+        file.unlink()
+    patients = last_state(output)["bookmarks"]["patients"]
+    known = {*KnownIds.load(patients)}
+    assert known
+    assert known <= written
+    assert {*range(1, patients["checkpoint"]["last_id"] + 1)} <= written
+    assert not in_files or [*(tmp_path / "batches").iterdir()] == []
