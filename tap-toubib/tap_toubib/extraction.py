@@ -223,11 +223,10 @@ class Extraction:
             first = opening_pages.get(order) or self._scanner.read_newest(order)
             ties = Ties(begin=first.offset)
             for page, end in self._scanner.read_pages(order, first=first, to_the_end=False):
-                is_last = is_past(end.page, order, floor)
-                ties.add(page, end, is_past=is_last)
+                ties.add(page, end)
                 yield self._take_changes(page, order, floor)
                 progress.report(end.offset + 1 - first.offset)
-                if is_last:
+                if is_past(end.page, order, floor):
                     break
             if ties.hide_rows:
                 # by id they cannot

@@ -85,15 +85,9 @@ class Ties:
     _others: int = 0
     _read: int = 0
 
-    def add(self, page: Page, end: End, *, is_past: bool) -> None:
-        """Take note of a page.
-
-        Args:
-            page: The page, without the rows of the one before it.
-            end: Where it ended.
-            is_past: Whether nobody looks for rows of the value that it ended with.
-        """
-        self._tied = self._tied or (end.tied and not is_past)
+    def add(self, page: Page, end: End) -> None:
+        """Take note of a page, without the rows of the one before it, and of its end."""
+        self._tied = self._tied or end.tied
         ids = {record[PRIMARY_KEY] for record in page.records}
         self._seen |= ids
         # also rows of one patient on one page, which is a view of one moment
