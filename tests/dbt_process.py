@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+import duckdb
+
 if TYPE_CHECKING:
     from typing import Self
 
@@ -44,6 +46,8 @@ class Dbt:
         line = answers.readline()
         assert line, "dbt's process ended; what it says is in the captured output"
         answer = json.loads(line)
+        # a fork ends without closing the file: what it wrote would stand beside it
+        duckdb.connect(str(path)).close()
         return answer["returncode"], answer["output"]
 
     def build(self, path: Path, *arguments: str) -> str:

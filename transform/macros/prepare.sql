@@ -7,6 +7,7 @@
 {% macro duckdb__prepare() %}
   {% if execute %}
     {% do create_bookkeeping() %}
+    {% do drop_keys() %}
     {% do create_raw_tables() %}
     {% do drop_empty_history() %}
     {% do adapter.commit() %}
@@ -35,6 +36,20 @@
       where built_until > now() at time zone 'UTC'
     ") %}
   {% endif %}
+{% endmacro %}
+
+{# With a primary key, which an earlier release made where a stream map said so, nothing could be appended. #}
+{% macro drop_keys() %}
+  {% set query %}
+    select table_name from duckdb_constraints() where schema_name = 'raw' and constraint_type = 'PRIMARY KEY'
+  {% endset %}
+  {% for row in run_query(query).rows %}
+    {% do run_query("
+      create table raw.without_key as from raw." ~ row[0] ~ ";
+      drop table raw." ~ row[0] ~ ";
+      alter table raw.without_key rename to " ~ row[0] ~ ";
+    ") %}
+  {% endfor %}
 {% endmacro %}
 
 {# The raw tables with the columns that the models rely on, as the loader types them. It is the loader that adds all
