@@ -187,6 +187,7 @@ def meltano_environment(destination: Destination, environment: Mapping[str, str]
             "MELTANO_STATE_BACKEND_URI": "systemdb",
             "MELTANO_DATABASE_URI": f"sqlite:///{tools / 'scratch' / 'meltano.db'}",
             "MELTANO_SYS_DIR_ROOT": str(tools / "scratch" / "meltano"),
+            "TAP_TOUBIB_BATCH_CONFIG_STORAGE_ROOT": f"file://{tools / 'scratch' / 'batches'}",
             "TARGET_DUCKDB_FILEPATH": str(tools / "scratch" / destination.path.name),
             "TARGET_DUCKDB_DEFAULT_TARGET_SCHEMA": "raw",
             "TARGET_DUCKDB_ADD_METADATA_COLUMNS": "true",
