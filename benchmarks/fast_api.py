@@ -120,7 +120,7 @@ class FastApi:
         if self._requests % unrest.every == 0 and unrest.times:
             unrest.times -= 1
             self._disturb()
-        order = self._by_update if query["sort_field"] == "updated_at" else self._by_id
+        order = self._by_update if query.get("sort_field") == "updated_at" else self._by_id
         offset, end = int(query["offset"]), int(query["offset"]) + int(query["limit"])
         held = len(order)
         is_backwards = query.get("sort_dir") == "desc"

@@ -129,12 +129,11 @@ class KnownIds:
 
 def ids_of(rows: Iterable[Record | Rejected]) -> list[int]:
     """Return the integer ids of rows in their order, those of rejected ones included: the source counts them, too."""
-    return [each for row in rows if isinstance(each := _id_of(row), int)]
+    ids = (_id_of_rejected(row) if isinstance(row, Rejected) else row[PRIMARY_KEY] for row in rows)
+    return [each for each in ids if isinstance(each, int)]
 
 
-def _id_of(row: Record | Rejected) -> object:
-    if not isinstance(row, Rejected):
-        return row[PRIMARY_KEY]
+def _id_of_rejected(row: Rejected) -> int | None:
     if row.id and INTEGER.fullmatch(row.id) and INT64["minimum"] <= int(row.id) <= INT64["maximum"]:
         return int(row.id)
     return None
