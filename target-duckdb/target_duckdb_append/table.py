@@ -48,10 +48,27 @@ class Table(db_sync.DbSync):  # type: ignore[misc]  # the package has no types
             message["schema"]["properties"]["_sdc_deleted_at"]["format"] = "date-time"
         super().__init__(connection, config, message)
         self.stream = message["stream"]
+        # in the order of the schema, which the registry's target sorts by name
+        properties: dict[str, Any] = self.flatten_schema
+        self.flatten_schema: dict[str, Any] = {name: properties[name] for name in message["schema"]["properties"]}
         self._types = dict(zip(self.flatten_schema, self.column_types(), strict=True))
         with self._explained():
             self.create_schema_if_not_exists()
+            self._renew_table()
             self.sync_table()
+
+    def _renew_table(self) -> None:
+        """Have an empty table created again, with columns in today's order, and one with a primary key hold any row."""
+        table = self.table_name(self.stream)
+        [known] = self.query(
+            "select count(*) as tables, coalesce(bool_or(has_primary_key), false) as has_key from duckdb_tables() "
+            "where database_name = ? and schema_name = ? and table_name = ?",
+            (self.catalog_name, self.schema_name, self.table_name(self.stream, without_schema=True).strip('"')),
+        )
+        if known["tables"] and not self.query(f"select 1 from {table} limit 1"):
+            self.query(f"drop table {table}")
+        elif known["has_key"]:
+            self.query(f"create or replace table {table} as from {table}")
 
     def version_column(self, column_name: str, stream: str) -> None:
         """Rename a column whose type has changed; unlike the registry's names these are unique within a minute."""

@@ -170,6 +170,24 @@ def test_it_appends_whatever_the_keys_are(target: Target) -> None:
     assert target.names == [(1, "first"), (1, "first"), (1, "second"), (1, "second"), (1, None)]
 
 
+def test_a_table_that_was_made_with_a_primary_key_takes_any_row(target: Target) -> None:
+    target.query("create schema raw")
+    target.query("create table raw.patients (id bigint primary key, name varchar)")
+    target.query("insert into raw.patients values (1, 'first')")
+    for name in ("second", "third"):
+        target.load(schema(), record(id=1, name=name))
+    assert target.names == [(1, "first"), (1, "second"), (1, "third")]
+
+
+def test_the_columns_of_an_empty_table_are_put_in_the_order_of_the_schema(target: Target) -> None:
+    target.query("create schema raw")
+    target.query("create table raw.patients (_sdc_batched_at timestamp, name varchar, id varchar)")
+    target.load(schema(), record(id=1, name="x"))
+    metadata = ["_sdc_extracted_at", "_sdc_batched_at", "_sdc_deleted_at"]
+    assert list(target.types) == [*PROPERTIES, *metadata]
+    assert target.names == [(1, "x")]
+
+
 def test_a_new_column_is_added(target: Target) -> None:
     target.load(schema(), record(id=1))
     target.load(schema({"insurance": {"type": ["string", "null"]}}), record(id=2, insurance="x"))
@@ -251,7 +269,7 @@ class TestFailures:
         assert target.query("select count(*) from raw.patients") == [(0,)]
 
     def test_a_constraint_of_an_analyst_is_told_without_the_value(self, target: Target) -> None:
-        target.load(schema())
+        target.load(schema(), record(id=0))
         target.query("create unique index names on raw.patients (name)")
         with pytest.raises(LoadError, match=r"^Cannot load patients: ConstraintException$"):
             target.load(schema(), record(id=1, name=VALUE), record(id=2, name=VALUE))
