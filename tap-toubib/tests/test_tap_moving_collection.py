@@ -43,7 +43,7 @@ class Clock(datetime):
 
 
 class Clinic(RuleBasedStateMachine):
-    """Patients who come, change and vanish, whether a run of the tap is under way or not, and what the runs deliver."""
+    """Patients who come, change and are deleted, whether a run of the tap is under way or not, and what the runs deliver."""
 
     def __init__(self, api: Api, run: Runner, sortable: tuple[str, ...], nullable: tuple[str, ...]) -> None:
         super().__init__()
@@ -172,7 +172,7 @@ class Clinic(RuleBasedStateMachine):
         self.state = self.tap.output.state or self.state
 
     def compare(self, rows: list[Row]) -> None:
-        # as many who vanished elsewhere can hide those who came back
+        # as many who were deleted elsewhere can hide those who came back
         source = {row["id"]: row["visits"] for row in rows if row["id"] not in self.restored}
         assert source == {patient: self.destination.get(patient, {}).get("visits") for patient in source}
 

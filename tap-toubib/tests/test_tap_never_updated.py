@@ -51,7 +51,7 @@ def test_patients_without_an_update_in_front_of_all_others_cost_few_requests(api
     assert output.sync["requests"] < 12
 
 
-def test_patients_without_an_update_who_vanish_while_their_end_is_looked_for_hide_no_other(
+def test_patients_without_an_update_who_are_deleted_while_their_end_is_looked_for_hide_no_other(
     api: Api, run: Runner
 ) -> None:
     api.offer("id", "created_at", "updated_at", nullable=("updated_at",))
