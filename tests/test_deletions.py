@@ -1,4 +1,4 @@
-"""Patients who vanish from the source, and come back: their history is closed and opened again."""
+"""Patients who are deleted from the source, and return: their history is closed and opened again."""
 
 from __future__ import annotations
 
@@ -39,22 +39,22 @@ def run(destination: Destination, api: Api, *variables: str) -> str:
     return outcome.stdout
 
 
-def living(destination: Destination) -> set[int]:
+def current_ids(destination: Destination) -> set[int]:
     return {patient for (patient,) in destination.query("select patient_id from main.patients")}
 
 
-def test_who_vanishes_is_closed_and_who_comes_back_is_opened_again(destination: Destination, api: Api) -> None:
+def test_a_deleted_patient_is_closed_and_one_that_returns_is_opened_again(destination: Destination, api: Api) -> None:
     run(destination, api)
     table = patients_table(CURRENT)
     with transaction(api.database) as connection:
         rows = {row["id"]: dict(row) for row in connection.execute(select(table)).mappings()}
     removed = change(api.database, updates=0, creations=0, removals=3, seed=1).removed
     assert "0 new, 0 changed, 3 deleted" in run(destination, api)
-    assert living(destination) == api.patients().keys()
+    assert current_ids(destination) == api.patients().keys()
     with transaction(api.database) as connection:
         connection.execute(insert(table), [rows[patient] for patient in removed[:2]])
-    assert "0 new, 2 changed, 0 deleted, 2 missed before, 0 rejected" in run(destination, api)
-    assert living(destination) == api.patients().keys()
+    assert "0 new, 2 changed, 0 deleted, 2 recovered, 0 rejected" in run(destination, api)
+    assert current_ids(destination) == api.patients().keys()
     versions = destination.query(f"""
         select patient_id, version_number, ended_by, is_current from main.patients_history
         where patient_id in {tuple(removed)} order by all
@@ -80,22 +80,22 @@ def test_an_emptied_source_closes_nobody(destination: Destination, api: Api) -> 
     assert destination.rows("main.patients_history") == before
     outcome = destination.run("run", f"--api-url={api.url}", TAP_TOUBIB_MAX_DELETED_PERCENT="100")
     assert "0 new, 0 changed, 400 deleted" in outcome.stdout
-    assert living(destination) == set()
+    assert current_ids(destination) == set()
 
 
 @pytest.mark.parametrize("lost", ["", ".meltano.db"], ids=["data", "state"])
-def test_data_without_state_and_state_without_data_are_noticed_and_mended(
+def test_data_without_state_and_state_without_data_are_noticed_and_fixed(
     destination: Destination, api: Api, lost: str
 ) -> None:
     assert NOTICED not in run(destination, api)
     change(api.database, updates=3, creations=2, removals=2, seed=1)
     destination.path.with_name(destination.path.name + lost).unlink()
     assert NOTICED in run(destination, api)
-    assert living(destination) == api.patients().keys()
+    assert current_ids(destination) == api.patients().keys()
     assert "0 new, 0 changed, 0 deleted" in run(destination, api)
 
 
-def test_an_older_copy_of_the_data_is_noticed_and_mended(destination: Destination, api: Api) -> None:
+def test_an_older_copy_of_the_data_is_noticed_and_fixed(destination: Destination, api: Api) -> None:
     run(destination, api)
     copy = shutil.copy(destination.path, destination.path.parent / "copy.duckdb")
     change(api.database, updates=0, creations=0, removals=2, seed=1)
@@ -104,11 +104,11 @@ def test_an_older_copy_of_the_data_is_noticed_and_mended(destination: Destinatio
     printed = run(destination, api)
     assert NOTICED in printed
     assert "2 deleted" in printed
-    assert living(destination) == api.patients().keys()
+    assert current_ids(destination) == api.patients().keys()
     assert NOTICED not in run(destination, api)
 
 
-def test_a_first_load_whose_data_vanished_midway_begins_again(destination: Destination, api: Api) -> None:
+def test_a_first_load_whose_data_were_removed_midway_begins_again(destination: Destination, api: Api) -> None:
     run(destination, api)
     with closing(sqlite3.connect(f"{destination.path}.meltano.db")) as system:
         query = "select completed_state from state"
@@ -118,12 +118,12 @@ def test_a_first_load_whose_data_vanished_midway_begins_again(destination: Desti
         system.commit()
     destination.path.unlink()
     assert NOTICED in run(destination, api)
-    assert living(destination) == api.patients().keys()
+    assert current_ids(destination) == api.patients().keys()
 
 
-def test_a_full_refresh_finds_who_vanished(destination: Destination, api: Api) -> None:
+def test_a_full_refresh_finds_who_was_deleted(destination: Destination, api: Api) -> None:
     run(destination, api)
     change(api.database, updates=0, creations=0, removals=2, seed=1)
     outcome = destination.make("full-refresh", api_url=api.url)
     assert "0 new, 0 changed, 2 deleted" in outcome.stdout
-    assert living(destination) == api.patients().keys()
+    assert current_ids(destination) == api.patients().keys()

@@ -90,6 +90,8 @@ def check_health(api_url: str, auth_token: str | None) -> bool:
         except (MissingSchema, InvalidSchema, InvalidURL) as error:
             raise Failure(f"{url} is not an address. API_BASEURL must look like http://toubib:8000.") from error
         except SSLError as error:
+            if "CERTIFICATE" not in str(error):
+                raise Failure(f"{url} does not speak https. Is API_BASEURL right?") from error
             raise Failure(
                 f"The certificate of {url} was refused. Set API_BASEURL to the name in the certificate, or "
                 "REQUESTS_CA_BUNDLE to a file with the authority that issued it."

@@ -50,7 +50,7 @@ class Schedule:
 
     Attributes:
         name: As in meltano.yml.
-        interval: As in a crontab, in the time zone of the machine; with six fields the last one counts seconds.
+        interval: As in a crontab, in the time zone of the machine; with six fields the first one counts seconds.
         environment: Added to that of a run.
     """
 
@@ -85,14 +85,14 @@ class Scheduler:
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, self._stop)
         self._destination.work_folder.mkdir(parents=True, exist_ok=True)
-        due = {each.name: next(each.instants(_now())) for each in self._schedules}
+        due = {each.name: next(each.instants(read_clock())) for each in self._schedules}
         for each in self._schedules:
             at = due[each.name]
             say(f"Schedule {each.name} ({each.interval}) runs next on {at:%A, %Y-%m-%d %H:%M %Z}")
         while not self._stopped.is_set():
             schedule = min(self._schedules, key=lambda each: due[each.name])
             # in short steps: the clock of the machine may be set, or have stood still with it
-            wait = (due[schedule.name] - _now()).total_seconds()
+            wait = (due[schedule.name] - read_clock()).total_seconds()
             if wait > 0:
                 self._stopped.wait(min(wait, 10))
             else:
@@ -105,7 +105,7 @@ class Scheduler:
 
     def _run(self, schedule: Schedule) -> datetime:
         """Run to the end, say what of the same schedule is skipped, and return when it is due next."""
-        started_at = _now()
+        started_at = read_clock()
         # with a terminal's Ctrl+C, too, the signal reaches the run once
         self._process = process = subprocess.Popen(
             self._command,
@@ -116,7 +116,7 @@ class Scheduler:
         )
         for at in schedule.instants(started_at):
             try:
-                exit_code = process.wait(max((at - _now()).total_seconds(), 0))
+                exit_code = process.wait(max((at - read_clock()).total_seconds(), 0))
                 break
             except subprocess.TimeoutExpired:
                 say(f"The last run is still under way; this one of {schedule.name} is skipped", "warning")
@@ -145,15 +145,15 @@ def read_schedules(job: str) -> list[Schedule]:
     # Meltano wants a database even for this; that of the destination is its runs' own
     with TemporaryDirectory() as folder:
         listing = subprocess.run(
-            [MELTANO, f"--env-file={os.devnull}", "--log-level=error", "schedule", "list", "--format=json"],
+            [MELTANO, f"--env-file={os.devnull}", "schedule", "list", "--format=json"],
             check=False,
             cwd=PROJECT,
             env=environment | {"MELTANO_DATABASE_URI": f"sqlite:///{folder}/meltano.db"},
-            stdout=subprocess.PIPE,
+            capture_output=True,
             text=True,
         )
     if listing.returncode:
-        raise Failure("Meltano cannot list its schedules; its log above says why.")
+        raise Failure(f"Meltano cannot list the schedules of meltano.yml: {listing.stderr.strip().splitlines()[-1]}")
     listed: list[dict[str, Any]] = json.loads(listing.stdout)["schedules"]["job"]
     schedules = [
         Schedule(each["name"], each["cron_interval"], each["env"])
@@ -165,6 +165,6 @@ def read_schedules(job: str) -> list[Schedule]:
     return schedules
 
 
-def _now() -> datetime:
+def read_clock() -> datetime:
     """Return the time of the machine, in whatever form TZ has."""
     return datetime.now(tzlocal())

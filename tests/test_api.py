@@ -1,0 +1,210 @@
+"""Which API a run reads from, and what is said of one that cannot be read."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from fastapi import FastAPI, Response
+from support import PROJECT, stand_in
+
+from toubib_api.testing import serving
+from toubib_connector import api as module
+from toubib_connector.api import check_health, choose_api
+from toubib_connector.log import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+def api_that_answers(*statuses: int, text: str = '"OK"', **info: Any) -> FastAPI:
+    """An API whose health has one status after the other, the last one from then on."""
+    app = FastAPI(openapi_url=None)
+    remaining = list(statuses)
+
+    @app.get("/health")
+    def health() -> Response:
+        return Response(text, remaining.pop(0) if len(remaining) > 1 else remaining[0])
+
+    @app.get("/openapi.json")
+    def document() -> dict[str, Any]:
+        return {"info": info}
+
+    return app
+
+
+@contextmanager
+def listener() -> Iterator[str]:
+    """Something that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+@contextmanager
+def nothing() -> Iterator[str]:
+    """An address at which nothing listens."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{unused.getsockname()[1]}"
+
+
+def failure(url: str, token: str | None = None) -> str:
+    with pytest.raises(Failure) as caught:
+        check_health(url, token)
+    assert "\n" not in caught.value.message
+    return caught.value.message
+
+
+def test_an_api_that_was_set_is_the_one() -> None:
+    with choose_api("http://mine", "http://127.0.0.1:1") as url:
+        assert url == "http://mine"
+
+
+def test_a_toubib_on_this_machine_goes_before_the_bundled_api() -> None:
+    with serving(api_that_answers(200)) as local, choose_api(None, local) as url:
+        assert url == local
+
+
+@pytest.mark.parametrize("text", ["<html>", "not OK"])
+def test_another_service_on_this_machine_is_not_taken_for_a_toubib(text: str) -> None:
+    with serving(api_that_answers(200, text=text)) as local, choose_api(None, local) as url:
+        assert url != local
+        assert check_health(url, None)
+
+
+def test_what_listens_and_never_answers_is_not_waited_for() -> None:
+    started = time.monotonic()
+    with listener() as local, choose_api(None, local) as url:
+        assert url != local
+    assert time.monotonic() - started < module.PATIENCE / 2
+
+
+def test_the_bundled_api_ends_with_the_run() -> None:
+    with nothing() as local, choose_api(None, local) as url:
+        assert check_health(url, None)
+    assert failure(url).startswith(f"No answer from {url}/health")
+
+
+def test_without_the_bundled_api_nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BUNDLED", PROJECT / "none")
+    with nothing() as local, pytest.raises(Failure, match=f"No Toubib answers on {local}"), choose_api(None, local):
+        pass
+
+
+def test_a_bundled_api_that_does_not_start_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    broken = tmp_path / "toubib-api"
+    broken.write_text("#!/bin/sh\necho the reason; exit 3\n")
+    broken.chmod(0o700)
+    monkeypatch.setattr(module, "BUNDLED", broken)
+    with nothing() as local, pytest.raises(Failure, match="does not start: the reason"), choose_api(None, local):
+        pass
+
+
+def test_the_health_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with serving(api_that_answers(200)) as url:
+        check_health(url.replace("//", "//user:secret@"), None)
+    assert capsys.readouterr().out.splitlines() == [f"GET {url}/health:", '"OK"']
+
+
+def test_only_the_bundled_api_says_that_it_is(tmp_path: Path) -> None:
+    with stand_in(tmp_path / "toubib.sqlite") as bundled:
+        assert check_health(bundled.url, None)
+    for info in ({}, {"x-bundled-api": False}, {"x-bundled-api": "true"}):
+        with serving(api_that_answers(200, **info)) as url:
+            assert not check_health(url, None)
+
+
+@pytest.mark.parametrize("status", [200, 401, 404, 500])
+def test_a_service_that_is_not_a_healthy_toubib(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    monkeypatch.setattr(module, "RETRIES", module.RETRIES.new(backoff_factor=0))
+    with serving(api_that_answers(status, text="a secret")) as url:
+        message = failure(url)
+    assert message.startswith(f"{url}/health answered {status}")
+    assert "a secret" not in message
+
+
+def test_a_health_that_is_busy_is_asked_again() -> None:
+    with serving(api_that_answers(429, 503, 200)) as url:
+        check_health(url, None)
+
+
+def test_an_api_that_is_down_is_told_at_once() -> None:
+    started = time.monotonic()
+    with nothing() as url:
+        assert failure(url).startswith(f"No answer from {url}/health")
+    assert time.monotonic() - started < 3
+
+
+def test_a_name_that_does_not_resolve_is_told_after_a_second_try() -> None:
+    started = time.monotonic()
+    assert failure("http://toubib.invalid").startswith("No answer from http://toubib.invalid/health")
+    assert time.monotonic() - started < 20
+
+
+def test_a_service_without_https_is_told_at_once() -> None:
+    started = time.monotonic()
+    with serving(api_that_answers(200)) as url:
+        assert "does not speak https" in failure(url.replace("http:", "https:"))
+    assert time.monotonic() - started < 3
+
+
+@pytest.mark.parametrize("address", ["toubib", "ftp://toubib", "http://"])
+def test_what_is_not_an_address(address: str) -> None:
+    assert "API_BASEURL must look like http://toubib:8000" in failure(address)
+
+
+def test_a_token_that_no_header_can_hold() -> None:
+    assert failure("http://127.0.0.1:1", "from a file\n").startswith("TAP_TOUBIB_AUTH_TOKEN holds what no header can")
+
+
+def test_a_proxy_is_not_asked_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    from toubib_connector.settings import load_environment  # noqa: PLC0415 (what it reads is set here)
+
+    with listener() as proxy, serving(api_that_answers(200)) as url:
+        for name in ("HTTP_PROXY", "http_proxy"):
+            monkeypatch.setenv(name, proxy)
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr(module, "TIMEOUT", 2)
+        assert "No answer" in failure(url)
+        environment = {"HTTP_PROXY": proxy}
+        load_environment(environment)
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.setenv(name, environment[name])
+        check_health(url, None)
+
+
+def test_a_certificate_that_nobody_vouches_for_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    files = ["-newkey", "rsa:2048", "-nodes", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(["openssl", "req", "-x509", *files, *subject], check=True, capture_output=True)  # noqa: S607
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    connections = 0
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def accept() -> None:
+            nonlocal connections
+            with suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    connections += 1
+                    with suppress(OSError), context.wrap_socket(connection, server_side=True) as secure:
+                        secure.recv(1000)
+                        secure.sendall(b'HTTP/1.0 200 OK\r\n\r\n"OK"')
+
+        threading.Thread(target=accept, daemon=True).start()
+        url = f"https://localhost:{listening.getsockname()[1]}"
+        assert failure(url).startswith(f"The certificate of {url}/health was refused. ")
+        assert connections == 1
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+        check_health(url, None)
+        listening.shutdown(socket.SHUT_RDWR)
