@@ -43,7 +43,7 @@ class Clock(datetime):
 
 
 class Clinic(RuleBasedStateMachine):
-    """Patients who come, change and are deleted, whether a run of the tap is under way or not, and what the runs deliver."""
+    """Patients who come, change and are deleted, while a run of the tap is under way or not, and what runs deliver."""
 
     def __init__(self, api: Api, run: Runner, sortable: tuple[str, ...], nullable: tuple[str, ...]) -> None:
         super().__init__()
