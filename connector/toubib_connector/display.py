@@ -72,6 +72,7 @@ class Display(logging.Handler):
         self._next_percent = STEP
         self._errors: dict[str, str] = {}
         self._last_of_loader = ""
+        self._warnings: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show what a record tells, if it is one for a person."""
@@ -88,9 +89,9 @@ class Display(logging.Handler):
                 self._keep_loader_error()
         if record.levelno >= logging.ERROR:
             self._keep_error(plugin, event)
-        elif record.levelno == logging.WARNING and plugin != "meltano":
-            self._say(f"Warning: {event['event']}", plugin)
-        elif event.get("done") is not None:
+        elif record.levelno == logging.WARNING:
+            self._warn(plugin, event)
+        if event.get("done") is not None:
             self._show_progress(plugin, event)
         elif event.get("success"):
             self._end(event["block_type"], event["duration_seconds"])
@@ -147,6 +148,13 @@ class Display(logging.Handler):
             self._say(f"Built and tested in {seconds:.1f} seconds: {done} models and tests", plugin)
         if plugin == TAP:
             self._begin(DBT)
+
+    def _warn(self, plugin: str, event: dict[str, Any]) -> None:
+        # discovery and the run itself warn of the same; Meltano warns of what is as it should be, dbt three times
+        is_result = "done" in event if plugin == DBT else plugin != "meltano"
+        if is_result and event["event"] not in self._warnings:
+            self._warnings.add(event["event"])
+            self._say(f"Warning: {event['event']}", plugin)
 
     def _say(self, message: str, plugin: str) -> None:
         if self._live:

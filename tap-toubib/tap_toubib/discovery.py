@@ -179,7 +179,7 @@ def _describe_rows(rows: Sequence[dict[str, Any]], documented: Mapping[str, JSON
     known = {key_of(name, column) for name, column in documented.items()}
     keys = dict.fromkeys(key for row in rows for key in row if key not in known)
     columns = {name: describe(key, name, JSON_TEXT) for key, name in name_columns(keys, documented).items()}
-    has_text_id = not all(isinstance(row.get(PRIMARY_KEY), int) for row in rows)
+    has_text_id = any(isinstance(row.get(PRIMARY_KEY), str) for row in rows)
     return columns | {PRIMARY_KEY: {"type": ["string"]} if has_text_id else documented[PRIMARY_KEY]}
 
 
