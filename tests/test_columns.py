@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
-import yaml
-from support import PROJECT, stand_in
+from support import stand_in
 
 from toubib_api.release import CURRENT, SEX_AT_BIRTH, Column, Release
 
@@ -49,28 +47,6 @@ def test_a_column_that_appears_makes_no_version_where_all_is_read_again(
         assert "0 new, 1 changed" in destination.make("run", api_url=api.url).stdout
     [(before, now)] = destination.query("select old, new from main.patient_changes where field = 'insurance'")
     assert before != now == "A-17"
-
-
-def test_columns_called_as_those_of_the_models_change_nothing_else(tmp_path: Path, destination: Destination) -> None:
-    names = yaml.safe_load((PROJECT / "transform/dbt_project.yml").read_text())["vars"]["reserved_names"]
-    models = [PROJECT / "transform/models" / name for name in ("staging/stg_patients.sql", "main/patients_history.sql")]
-    aliases = {alias for model in models for alias in re.findall(r" as (\w+)(?=,?$)", model.read_text(), re.MULTILINE)}
-    assert aliases <= {*names, "updated_at"}
-
-    release = Release((*CURRENT.columns, *(Column(name, str) for name in [*names, "seen"])), CURRENT.sortable)
-    with stand_in(tmp_path / "toubib.sqlite", 50, release) as api:
-        outcome = destination.make("run", api_url=api.url)
-        assert "50 new, 0 changed, 0 deleted" in outcome.stdout, outcome.stdout
-        api.update(3, deleted_at="2024-05-06", place="A-17", seen="today")
-        assert "0 new, 1 changed, 0 deleted" in destination.make("run", api_url=api.url).stdout
-    changes = "select field, new from main.patient_changes where new is not null order by all"
-    assert destination.query(changes) == [
-        ("seen", "today"),
-        ("source_deleted_at", "2024-05-06"),
-        ("source_place", "A-17"),
-    ]
-    now = "select count(*), count(source_deleted_at), count(observed_at) from main.patients_as_of(now()::timestamp)"
-    assert destination.query(now) == [(50, 1, 50)]
 
 
 def test_a_column_whose_type_changes_becomes_text(tmp_path: Path, destination: Destination) -> None:

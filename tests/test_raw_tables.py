@@ -110,6 +110,19 @@ def test_a_column_can_have_any_name(raw: Raw) -> None:
     raw.assert_rebuilt_the_same()
 
 
+def test_a_column_called_as_one_of_the_models_has_another_name_there(raw: Raw) -> None:
+    names = ["patient_version_id", "patient_id", "observed_at", "version_number", "valid_from", "valid_to"]
+    names += ["is_current", "ended_by", "at"]
+    raw.execute(*(f'alter table raw.patients add column "{name}" varchar' for name in names))
+    raw.load(2, {"id": "1"} | dict.fromkeys(names, "'a'"))
+    raw.load(3, {"id": "1", "updated_at": at(2)} | dict.fromkeys(names, "'b'"))
+    raw.build()
+    changes = raw.destination.query("select field, old, new from main.patient_changes order by field")
+    assert changes == sorted((f"source_{name}", "a", "b") for name in names)
+    now = "select patient_id, source_at, source_valid_from from main.patients_as_of(timestamp '2024-01-01 01:30')"
+    assert raw.destination.query(now) == [(1, "a", "a")]
+
+
 def test_a_column_that_was_excluded_for_some_time_makes_no_version(raw: Raw) -> None:
     raw.execute("alter table raw.patients add column ward varchar", "alter table raw.patients add column phone varchar")
     raw.load(2, {"id": "1", "ward": "'w'"}, {"id": "2", "ward": "null"}, emitted="id,ward")
