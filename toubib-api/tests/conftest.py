@@ -9,7 +9,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from toubib_api import CURRENT, Release, create_app, prepare
+from toubib_api import create_app, prepare
 from toubib_api.testing import serving
 
 Call = Callable[..., tuple[int, Any]]
@@ -35,9 +35,9 @@ def serve(tmp_path: Path, call: Call) -> Iterator[Callable[..., Call]]:
     """Serve a database file until the test ends; what comes back calls the server."""
     with ExitStack() as servers:
 
-        def serve(release: Release = CURRENT, patients: int = 42, database: Path = tmp_path / "toubib.sqlite") -> Call:
-            prepare(database, release, patients)
-            address = servers.enter_context(serving(create_app(database, release)))
+        def serve(patients: int = 42, database: Path = tmp_path / "toubib.sqlite") -> Call:
+            prepare(database, patients)
+            address = servers.enter_context(serving(create_app(database)))
             return lambda method, path, *args, **parameters: call(method, address + path, *args, **parameters)
 
         yield serve

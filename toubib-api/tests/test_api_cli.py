@@ -99,14 +99,6 @@ def test_answers_are_sent_without_delay(tmp_path: Path) -> None:
     assert median(seconds) < 0.035
 
 
-def test_serve_a_release(tmp_path: Path, call: Call) -> None:
-    options = ["--database", str(tmp_path / "toubib.sqlite"), "--port", "0", "--release", "sex_at_birth"]
-    with served(*options) as (_, line):
-        _, answer = call("GET", f"{address(line)}/v1/patients/1")
-    assert answer["data"]["sex_at_birth"] in {"MALE", "FEMALE"}
-    assert "updated_at" not in answer["data"]
-
-
 def one_line(result: subprocess.CompletedProcess[str], message: str) -> bool:
     return bool(result.returncode and not result.stdout and re.fullmatch(f"Error: {message}\n", result.stderr))
 

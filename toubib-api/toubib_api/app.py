@@ -13,25 +13,23 @@ from fastapi_sqla import sqla
 
 from toubib_api.database import database_url, prepare
 from toubib_api.patients import patients_router
-from toubib_api.release import CURRENT, Release
 
 _app_numbers = count(1)
 
 
-def create_app(database: Path, release: Release = CURRENT) -> FastAPI:
-    """Build the service over a database file, which is created and given its missing columns when the app starts.
+def create_app(database: Path) -> FastAPI:
+    """Build the service over a database file, which is created when the app starts if there is none.
 
     Any number of apps can live in one process: fastapi-sqla keeps its sessions by key, and each app has its own.
 
     Args:
         database: The SQLite file.
-        release: The release of the service to be.
     """
     key = f"toubib{next(_app_numbers)}"
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        prepare(database, release)
+        prepare(database)
         # fastapi-sqla is configured by the environment only.
         os.environ[f"fastapi_sqla__{key}__sqlalchemy_url"] = database_url(database)
         # A request holds its connection while it waits for a thread: with a limit, the requests that wait for a
@@ -42,14 +40,14 @@ def create_app(database: Path, release: Release = CURRENT) -> FastAPI:
         with sqla.open_session(key) as session:
             session.get_bind().engine.dispose()
 
-    app = FastAPI(title="Toubib", description="A stand-in: every patient is made up.", lifespan=lifespan)
+    app = FastAPI(title="Toubib", description="Every patient is made up.", lifespan=lifespan)
     # Not fastapi-sqla's `setup_middlewares`, which would open a session of every app of the process.
     app.add_middleware(sqla.SessionMiddleware, key=key)
     for error in (OverflowError, UnicodeEncodeError):
         app.exception_handler(error)(_cannot_be_stored)
     for invalid in (RequestValidationError, ResponseValidationError):
         app.exception_handler(invalid)(_invalid)
-    app.include_router(patients_router(release, key), prefix="/v1")
+    app.include_router(patients_router(key), prefix="/v1")
 
     @app.get("/health")
     def health() -> str:
@@ -61,7 +59,7 @@ def create_app(database: Path, release: Release = CURRENT) -> FastAPI:
 
 
 def _cannot_be_stored(_: Request, __: Exception) -> JSONResponse:
-    """Refuse what JSON can say and SQLite cannot hold: large integers, and characters that are none."""
+    """Refuse what JSON can say and SQLite cannot hold: large integers, and what is not a character."""
     return JSONResponse({"detail": "A value cannot be stored"}, status.HTTP_422_UNPROCESSABLE_CONTENT)
 
 

@@ -10,7 +10,6 @@ from sqlalchemy import delete, insert, select, update
 
 from toubib_api.database import patients_table, transaction
 from toubib_api.people import last_name, people
-from toubib_api.release import CURRENT
 
 
 class Changes(NamedTuple):
@@ -28,32 +27,33 @@ def change(database: Path, updates: int = 3, creations: int = 2, removals: int =
         database: The file.
         updates: How many patients get another last name and one more visit.
         creations: How many patients appear.
-        removals: How many patients vanish. No patient is both updated and removed.
+        removals: How many patients disappear. No patient is both updated and removed.
         seed: Equal seeds make equal changes to equal files.
     """
     random = Random(seed)  # noqa: S311 (made-up people, no secret)
-    table = patients_table(CURRENT)
     with transaction(database) as connection:
         # Nobody else writes between what is read here and what is written.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
-        ids = list(connection.scalars(select(table.c.id).order_by(table.c.id)))
+        ids = list(connection.scalars(select(patients_table.c.id).order_by(patients_table.c.id)))
         chosen = random.sample(ids, min(updates + removals, len(ids)))
         updated, removed = sorted(chosen[:updates]), sorted(chosen[updates:])
         now = datetime.now(UTC)
         for patient_id in updated:
             connection.execute(
-                update(table)
-                .where(table.c.id == patient_id)
-                .values(last_name=last_name(random), total_visits=table.c.total_visits + 1, updated_at=now)
+                update(patients_table)
+                .where(patients_table.c.id == patient_id)
+                .values(last_name=last_name(random), total_visits=patients_table.c.total_visits + 1, updated_at=now)
             )
         # An email's number is never above its patient's id, so the numbers above every id are free.
         newcomers = people(random, first_number=max(ids, default=0) + 1)
         created = [
             connection.execute(
-                insert(table).values(newcomer | {"created_at": now, "updated_at": now}).returning(table.c.id)
+                insert(patients_table)
+                .values(newcomer | {"created_at": now, "updated_at": now})
+                .returning(patients_table.c.id)
             ).scalar_one()
             for newcomer in islice(newcomers, creations)
         ]
         for patient_id in removed:
-            connection.execute(delete(table).where(table.c.id == patient_id))
+            connection.execute(delete(patients_table).where(patients_table.c.id == patient_id))
     return Changes(updated, created, removed)

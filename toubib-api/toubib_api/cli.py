@@ -14,7 +14,6 @@ from sqlalchemy.exc import DBAPIError
 from toubib_api.app import create_app
 from toubib_api.change import change
 from toubib_api.database import prepare
-from toubib_api.release import RELEASES
 
 _DATABASE = "toubib.sqlite"
 _SECONDS_TO_STOP = 3
@@ -39,7 +38,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 @click.group()
 def main() -> None:
-    """A stand-in for the Toubib API, with made-up patients."""
+    """Serve the Toubib API with made-up patients."""
     # fastapi-sqla logs a failed request with what its variables held; uvicorn logs it without.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
@@ -71,15 +70,14 @@ def main() -> None:
     help="Patients to make up, if the file holds none.",
 )
 @click.option("--seed", type=int, default=0, help="Equal seeds make up equal patients.")
-@click.option("--release", type=click.Choice(list(RELEASES)), default="current", help="Release of the service to be.")
 @click.option("--access-log", is_flag=True, help="Log every request.")
 def serve(  # noqa: PLR0913 (one argument an option)
-    *, host: str, port: int, database: Path, patients: int, seed: int, release: str, access_log: bool
+    *, host: str, port: int, database: Path, patients: int, seed: int, access_log: bool
 ) -> None:
     """Serve the patients of a database file."""
     with _listen(host, port) as listener, _readable_errors(database):
-        held = prepare(database, RELEASES[release], patients, seed)
-        app = create_app(database, RELEASES[release])
+        held = prepare(database, patients, seed)
+        app = create_app(database)
         config = uvicorn.Config(app, access_log=access_log, timeout_graceful_shutdown=_SECONDS_TO_STOP)
         shown_host = f"[{host}]" if ":" in host else host
         click.echo(f"Serving {held} patients on http://{shown_host}:{listener.getsockname()[1]} (Ctrl+C stops)")

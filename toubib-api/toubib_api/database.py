@@ -2,18 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date, datetime
 from itertools import islice
 from pathlib import Path
 from random import Random
 
 from sqlalchemy import (
     URL,
-    Boolean,
+    Column,
     Connection,
     Date,
     DateTime,
-    Float,
     Index,
     Integer,
     MetaData,
@@ -23,39 +21,37 @@ from sqlalchemy import (
     create_engine,
     func,
     insert,
-    inspect,
     select,
 )
-from sqlalchemy import Column as TableColumn
-from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from toubib_api.people import people
-from toubib_api.release import CURRENT, STORED, Release, Sex
+from toubib_api.schemas import SortField
 
-_TYPES = {str: String, int: Integer, float: Float, bool: Boolean, date: Date, datetime: DateTime, Sex: String}
 _BATCH = 10_000
+
+patients_table = Table(
+    "patients",
+    MetaData(),
+    Column("id", Integer, primary_key=True),
+    Column("email", String, nullable=False),
+    Column("first_name", String, nullable=False),
+    Column("last_name", String, nullable=False),
+    Column("date_of_birth", Date, nullable=False),
+    Column("created_at", DateTime, nullable=False),
+    Column("updated_at", DateTime, nullable=False),
+    Column("total_visits", Integer, nullable=False),
+    # a removed patient's id is never given to another one
+    sqlite_autoincrement=True,
+)
+for _field in SortField:
+    if _field != SortField.ID:
+        Index(f"patients_by_{_field}", patients_table.c[_field], unique=_field == SortField.EMAIL)
 
 
 def database_url(database: Path) -> str:
     """Return the URL of a database file, whose connections wait up to 30 seconds for another one's write."""
     return URL.create("sqlite", database=str(database.resolve()), query={"timeout": "30"}).render_as_string()
-
-
-def patients_table(release: Release) -> Table:
-    """Describe the patients' table in a file that can serve this release."""
-    columns = {column.name: column for column in (*STORED, *release.columns)}
-    table = Table(
-        "patients",
-        MetaData(),
-        TableColumn("id", Integer, primary_key=True),
-        # Nothing but the release says what may be null: another one, opened on the same file, may say otherwise.
-        *(TableColumn(column.name, _TYPES[column.type]) for column in columns.values()),
-        # A removed patient's id is never given to another one.
-        sqlite_autoincrement=True,
-    )
-    for name in sorted({"email", *release.sortable} - {"id"}):
-        Index(f"patients_by_{name}", table.c[name], unique=name == "email")
-    return table
 
 
 @contextmanager
@@ -66,34 +62,24 @@ def transaction(database: Path) -> Iterator[Connection]:
         yield connection
 
 
-def prepare(database: Path, release: Release = CURRENT, patients: int = 0, seed: int = 0) -> int:
-    """Make a database file ready to serve a release.
+def prepare(database: Path, patients: int = 0, seed: int = 0) -> int:
+    """Make a database file ready to be served, and return how many patients it holds.
 
     Args:
-        database: The file, created if there is none. A column it lacks is added to it.
-        release: The release to serve.
+        database: The file, created if there is none.
         patients: How many patients to make up, if the file holds none.
         seed: Equal seeds make up equal patients.
-
-    Returns:
-        How many patients the file holds.
     """
-    table = patients_table(release)
     with transaction(database) as connection:
-        # Readers and a writer work at once in this mode, which the file remembers.
+        # readers and a writer work at once in this mode, which the file remembers
         connection.exec_driver_sql("PRAGMA journal_mode = WAL")
-        connection.execute(CreateTable(table, if_not_exists=True))
-        present = {column["name"] for column in inspect(connection).get_columns(table.name)}
-        for column in table.columns:
-            if column.name not in present:
-                definition = CreateColumn(column).compile(connection)
-                connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {definition}")
-        count = select(func.count()).select_from(table)
+        connection.execute(CreateTable(patients_table, if_not_exists=True))
+        count = select(func.count()).select_from(patients_table)
         if not connection.scalar(count):
             rows = islice(people(Random(seed), first_number=1), patients)  # noqa: S311 (made-up people, no secret)
             while batch := list(islice(rows, _BATCH)):
-                connection.execute(insert(table), batch)
-        # Sorting once is faster than keeping the order while the patients come in.
-        for index in sorted(table.indexes, key=lambda index: str(index.name)):
+                connection.execute(insert(patients_table), batch)
+        # sorting once is faster than keeping the order while the patients come in
+        for index in sorted(patients_table.indexes, key=lambda index: str(index.name)):
             connection.execute(CreateIndex(index, if_not_exists=True))
         return connection.scalar(count) or 0

@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 
 from faker import Faker
 
-from toubib_api.release import Sex
-
 _LOCALES = ("fr_CA", "en_CA", "de_DE", "pl_PL", "el_GR", "ja_JP")
 _NAMES_PER_LOCALE = 400
 
@@ -25,7 +23,7 @@ _NEVER_UPDATED = 0.3
 class Names(NamedTuple):
     """The names of one language."""
 
-    first: dict[Sex, list[str]]
+    first: list[str]
     last: list[str]
 
 
@@ -38,10 +36,7 @@ def _languages() -> tuple[Names, ...]:
         fake.seed_instance(0)
         languages.append(
             Names(
-                first={
-                    Sex.FEMALE: [fake.first_name_female() for _ in range(_NAMES_PER_LOCALE)],
-                    Sex.MALE: [fake.first_name_male() for _ in range(_NAMES_PER_LOCALE)],
-                },
+                first=[fake.first_name() for _ in range(_NAMES_PER_LOCALE)],
                 last=[fake.last_name() for _ in range(_NAMES_PER_LOCALE)],
             )
         )
@@ -74,13 +69,11 @@ def people(random: Random, first_number: int) -> Iterator[dict[str, Any]]:
         The values of a patient's columns, without the id.
     """
     languages = _languages()
-    sexes = tuple(Sex)
     days = (_YOUNGEST - _OLDEST).days
     number = first_number
     while True:
         names = random.choice(languages)
-        sex = random.choice(sexes)
-        first, last = random.choice(names.first[sex]), random.choice(names.last)
+        first, last = random.choice(names.first), random.choice(names.last)
         created_at = _between(random, _OPENING, _CLOSING)
         updated = random.random() > _NEVER_UPDATED
         yield {
@@ -91,6 +84,5 @@ def people(random: Random, first_number: int) -> Iterator[dict[str, Any]]:
             "created_at": created_at,
             "updated_at": _between(random, created_at, _CLOSING) if updated else created_at,
             "total_visits": int(random.expovariate(1 / 6)),
-            "sex_at_birth": sex,
         }
         number += 1
