@@ -1,4 +1,4 @@
-"""The services that are read: the stand-in on SQLite, and the fast one, each as a process on the same file."""
+"""The services that are read: the bundled API on SQLite, and the fast one, each as a process on the same file."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Api:
         return requests.get(f"{self.url}/{command}", params=query, timeout=600).json()
 
     def notice_changes(self) -> None:
-        """Take over what changed in the file; the stand-in does so with each request."""
+        """Take over what changed in the file; the bundled API does so with each request."""
         if self.answers is None:
             self.ask("changes")
 
@@ -70,7 +70,7 @@ class Api:
 
 @contextmanager
 def sqlite_api(database: Path) -> Iterator[Api]:
-    """Serve a file by the stand-in."""
+    """Serve a file by the bundled API."""
     command: list[str | Path] = [TOUBIB_API, "serve", "--port=0", f"--database={database}", "--access-log"]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
     answers: list[float] = []
@@ -94,7 +94,7 @@ def fast_api(database: Path, *, latency: float = 0, faults: float = 0) -> Iterat
     """Serve a file by the fast service.
 
     Args:
-        database: The stand-in's SQLite file.
+        database: The bundled API's SQLite file.
         latency: Seconds that every answer takes.
         faults: The share of list requests that is answered with 503.
     """
@@ -123,7 +123,7 @@ def _answers(url: str) -> bool:
 
 @dataclass
 class Collection:
-    """The patients of a service, in a file of the stand-in's."""
+    """The patients of a service, in a file of the bundled API's."""
 
     path: Path
     patients: int

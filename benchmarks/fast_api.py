@@ -1,6 +1,6 @@
-"""A Toubib API that costs next to nothing: the patients of a stand-in's file, prepared in memory.
+"""A Toubib API that costs next to nothing: the patients of a file of the bundled API, prepared in memory.
 
-What the stand-in cannot do on demand it does, too: answer slowly, fail, and change while it is read.
+What the bundled API cannot do on demand it does, too: answer slowly, fail, and change while it is read.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from urllib.parse import parse_qsl
 
 import click
 import uvicorn
-from fastapi import FastAPI
 
-from toubib_api import CURRENT
-from toubib_api.patients import patients_router
+from toubib_api import create_app
+from toubib_api.database import patients_table
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -31,12 +30,13 @@ if TYPE_CHECKING:
 
 LIST_PATH = "/v1/patients"
 VALUES = ", ".join(
-    f"'{column.name}', " + (f"replace({column.name}, ' ', 'T') || 'Z'" if column.type is datetime else column.name)
-    for column in CURRENT.columns
+    f"'{column.name}', "
+    + (f"replace({column.name}, ' ', 'T') || 'Z'" if column.name in {"created_at", "updated_at"} else column.name)
+    for column in patients_table.columns
 )
 CHANGED = f"""
-select id, updated_at, json_object('id', id, {VALUES}) from patients where updated_at > ? order by updated_at, id
-"""  # noqa: S608 (names of the release)
+select id, updated_at, json_object({VALUES}) from patients where updated_at > ? order by updated_at, id
+"""  # noqa: S608 (names of columns)
 
 
 @dataclass
@@ -66,7 +66,7 @@ class FastApi:
         """Prepare the answers.
 
         Args:
-            database: The stand-in's SQLite file; only read.
+            database: The bundled API's SQLite file; only read.
             latency: Seconds that every answer takes.
             faults: The share of list requests that is answered with 503.
         """
@@ -78,9 +78,7 @@ class FastApi:
         self._random = Random(0)  # noqa: S311 (no secret)
         self._forget_requests()
         self._read_changes()
-        documented = FastAPI()
-        documented.include_router(patients_router(CURRENT, "unused"), prefix="/v1")
-        self._openapi = documented.openapi()
+        self._openapi = create_app(database).openapi()
 
     def _read_changes(self) -> None:
         """Take over what changed in the file."""

@@ -1,4 +1,4 @@
-"""What the end-to-end tests share: the stand-in API over HTTP, and the commands as a user types them."""
+"""What the end-to-end tests share: the bundled API over HTTP, and the commands as a user types them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ import httpx
 
 from toubib_api.app import create_app
 from toubib_api.database import prepare
-from toubib_api.release import CURRENT, Release
 from toubib_api.testing import serving
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ CONNECTOR = PROJECT / ".venv/bin/toubib-connector"
 
 @dataclass(frozen=True)
 class Api:
-    """A running stand-in.
+    """A running bundled API.
 
     Attributes:
         url: Its base URL.
@@ -57,10 +56,10 @@ class Api:
 
 
 @contextmanager
-def stand_in(database: Path, patients: int = 0, release: Release = CURRENT) -> Iterator[Api]:
-    """Serve the stand-in on a database file."""
-    prepare(database, release, patients)
-    with serving(create_app(database, release)) as url:
+def stand_in(database: Path, patients: int = 0) -> Iterator[Api]:
+    """Serve the bundled API on a database file."""
+    prepare(database, patients)
+    with serving(create_app(database)) as url:
         yield Api(url, database)
 
 

@@ -2,31 +2,49 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
-from support import stand_in
-
-from toubib_api.release import CURRENT, SEX_AT_BIRTH, Column, Release
+import pytest
+from scripted_api import Api, serving
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from support import Destination
 
-BEFORE = Release(tuple(c for c in CURRENT.columns if c.name != "total_visits"), CURRENT.sortable)
-AFTER = Release((*BEFORE.columns, Column("insurance", str), Column("consented", bool)), CURRENT.sortable)
+TEXT = {"type": "string"}
+SORTABLE = ("id", "email", "created_at", "updated_at")
 
 
-def test_a_column_that_appears_is_loaded_and_tracked_by_the_next_run(tmp_path: Path, destination: Destination) -> None:
-    database = tmp_path / "toubib.sqlite"
-    with stand_in(database, 150, BEFORE) as api:
-        assert destination.make("run", api_url=api.url).returncode == 0
-    assert not {"total_visits", "insurance"} & destination.columns("main.patients").keys()
+@pytest.fixture
+def api() -> Iterator[Api]:
+    api = Api()
+    api.offer(*SORTABLE, email=TEXT)
+    for key in range(1, 51):
+        api.add(key, created_at="2024-01-01T00:00:00Z", updated_at="2024-01-01T00:00:00Z", email=f"{key}@example.org")
+    with serving(api):
+        yield api
 
-    with stand_in(database, release=AFTER) as api:
-        api.update(3, insurance="A-17", consented=True)
-        outcome = destination.make("run", api_url=api.url)
-    assert "0 new, 1 changed" in outcome.stdout
+
+def update(api: Api, key: int, **columns: Any) -> None:
+    api.rows[key - 1] |= {"updated_at": datetime.now(UTC).isoformat(), **columns}
+
+
+def load(destination: Destination, api: Api) -> str:
+    outcome = destination.run("run", API_BASEURL=api.url)
+    assert outcome.returncode == 0, outcome.stdout
+    return outcome.stdout
+
+
+def test_a_column_that_appears_is_loaded_and_tracked_by_the_next_run(destination: Destination, api: Api) -> None:
+    load(destination, api)
+    assert "insurance" not in destination.columns("main.patients")
+    api.offer(*SORTABLE, nullable=("insurance", "consented"), insurance=TEXT, consented={"type": "boolean"})
+    for row in api.rows:
+        row |= {"insurance": None, "consented": None}
+    update(api, 3, insurance="A-17", consented=True)
+    assert "0 new, 1 changed" in load(destination, api)
 
     for table in ("main.patients", "main.patients_history"):
         types = destination.columns(table)
@@ -35,45 +53,37 @@ def test_a_column_that_appears_is_loaded_and_tracked_by_the_next_run(tmp_path: P
     assert destination.query(query) == [(1, None, None), (2, "A-17", True)]
 
 
-def test_a_column_that_appears_makes_no_version_where_all_is_read_again(
-    tmp_path: Path, destination: Destination
-) -> None:
-    after = Release((*SEX_AT_BIRTH.columns, Column("insurance", str)), SEX_AT_BIRTH.sortable)
-    with stand_in(tmp_path / "before.sqlite", 120, SEX_AT_BIRTH) as api:
-        assert destination.make("run", api_url=api.url).returncode == 0
-    with stand_in(tmp_path / "after.sqlite", 120, after) as api:
-        assert "0 new, 0 changed" in destination.make("run", api_url=api.url).stdout
-        api.update(5, insurance="A-17")
-        assert "0 new, 1 changed" in destination.make("run", api_url=api.url).stdout
-    [(before, now)] = destination.query("select old, new from main.patient_changes where field = 'insurance'")
-    assert before != now == "A-17"
-
-
-def test_a_column_whose_type_changes_becomes_text(tmp_path: Path, destination: Destination) -> None:
-    for kind, values in ((int, (7, 8)), (str, ("Planted-Marker", "8"))):
-        release = Release((*CURRENT.columns, Column("ward", kind)), CURRENT.sortable)
-        with stand_in(tmp_path / f"{kind.__name__}.sqlite", 50, release) as api:
-            for patient_id, value in zip((3, 4), values, strict=True):
-                api.update(patient_id, ward=value)
-            outcome = destination.make("run", api_url=api.url)
-            assert outcome.returncode == 0, outcome.stdout
-    assert "Planted-Marker" not in outcome.stdout
-    changes = "select patient_id, old, new from main.patient_changes where field = 'ward' and new is not null"
-    assert destination.query(changes) == [(3, "7", "Planted-Marker")]
-    history = destination.rows("main.patients_history")
-    assert destination.make("rebuild-history").returncode == 0
-    assert destination.rows("main.patients_history") == history
-
-
-def test_an_api_without_instants_is_read_again_and_compared(tmp_path: Path, destination: Destination) -> None:
-    with stand_in(tmp_path / "toubib.sqlite", 120, SEX_AT_BIRTH) as api:
-        assert destination.make("run", api_url=api.url).returncode == 0
-        api.update(5, last_name="Changed")
-        outcome = destination.make("run", api_url=api.url)
-    assert "0 new, 1 changed" in outcome.stdout
-    assert destination.query("select count(*), count(sex_at_birth) from main.patients") == [(120, 120)]
+def test_a_column_that_appears_makes_no_version_where_all_is_read_again(destination: Destination, api: Api) -> None:
+    without = ("created_at", "updated_at")
+    api.offer("id", without=without, email=TEXT)
+    api.rows = [{"id": row["id"], "email": row["email"]} for row in api.rows]
+    load(destination, api)
+    api.offer("id", without=without, nullable=("insurance",), email=TEXT, insurance=TEXT)
+    for row in api.rows:
+        row["insurance"] = "A-16"
+    assert "0 new, 0 changed" in load(destination, api)
+    api.rows[4]["insurance"] = "A-17"
+    assert "0 new, 1 changed" in load(destination, api)
+    changes = "select patient_id, old, new from main.patient_changes where field = 'insurance'"
+    assert destination.query(changes) == [(5, "A-16", "A-17")]
     assert destination.query("select distinct kind from main.syncs") == [("full",)]
     [(valid_from, observed_at)] = destination.query(
         "select valid_from, observed_at from main.patients_history where patient_id = 5 and version_number = 2"
     )
     assert valid_from == observed_at
+
+
+def test_a_column_whose_type_changes_becomes_text(destination: Destination, api: Api) -> None:
+    api.offer(*SORTABLE, nullable=("ward",), email=TEXT, ward={"type": "integer"})
+    update(api, 3, ward=7)
+    update(api, 4, ward=8)
+    load(destination, api)
+    api.offer(*SORTABLE, nullable=("ward",), email=TEXT, ward=TEXT)
+    update(api, 3, ward="Planted-Marker")
+    update(api, 4, ward="8")
+    assert "Planted-Marker" not in load(destination, api)
+    changes = "select patient_id, old, new from main.patient_changes where field = 'ward' and new is not null"
+    assert destination.query(changes) == [(3, "7", "Planted-Marker")]
+    history = destination.rows("main.patients_history")
+    assert destination.run("rebuild-history").returncode == 0
+    assert destination.rows("main.patients_history") == history

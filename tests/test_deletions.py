@@ -14,7 +14,6 @@ from support import Destination, stand_in
 
 from toubib_api import change
 from toubib_api.database import patients_table, transaction
-from toubib_api.release import CURRENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,14 +44,13 @@ def current_ids(destination: Destination) -> set[int]:
 
 def test_a_deleted_patient_is_closed_and_one_that_returns_is_opened_again(destination: Destination, api: Api) -> None:
     run(destination, api)
-    table = patients_table(CURRENT)
     with transaction(api.database) as connection:
-        rows = {row["id"]: dict(row) for row in connection.execute(select(table)).mappings()}
+        rows = {row["id"]: dict(row) for row in connection.execute(select(patients_table)).mappings()}
     removed = change(api.database, updates=0, creations=0, removals=3, seed=1).removed
     assert "0 new, 0 changed, 3 deleted" in run(destination, api)
     assert current_ids(destination) == api.patients().keys()
     with transaction(api.database) as connection:
-        connection.execute(insert(table), [rows[patient] for patient in removed[:2]])
+        connection.execute(insert(patients_table), [rows[patient] for patient in removed[:2]])
     assert "0 new, 2 changed, 0 deleted, 2 recovered, 0 rejected" in run(destination, api)
     assert current_ids(destination) == api.patients().keys()
     versions = destination.query(f"""
@@ -71,7 +69,7 @@ def test_an_emptied_source_closes_nobody(destination: Destination, api: Api) -> 
     run(destination, api)
     before = destination.rows("main.patients_history")
     with transaction(api.database) as connection:
-        connection.execute(patients_table(CURRENT).delete())
+        connection.execute(patients_table.delete())
     outcome = destination.make("run", api_url=api.url)
     assert outcome.returncode != 0
     [line] = [line for line in outcome.stdout.splitlines() if line.startswith("Error: ")]

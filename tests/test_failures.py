@@ -13,7 +13,6 @@ from support import Destination, stand_in
 
 from toubib_api.app import create_app
 from toubib_api.database import prepare
-from toubib_api.release import CURRENT
 from toubib_api.testing import serving
 
 if TYPE_CHECKING:
@@ -91,7 +90,7 @@ def test_a_file_name_that_the_parts_cannot_take(tmp_path: Path, name: str) -> No
 
 
 def test_patients_of_another_api_are_not_mixed_with_made_up_ones(loaded: Destination, tmp_path: Path) -> None:
-    prepare(tmp_path / "toubib.sqlite", CURRENT, 5)
+    prepare(tmp_path / "toubib.sqlite", 5)
     app = create_app(tmp_path / "toubib.sqlite")
     del app.openapi()["info"]["x-bundled-api"]
     with serving(app) as url:

@@ -22,7 +22,6 @@ from support import run as command
 
 from toubib_api.app import create_app
 from toubib_api.database import prepare
-from toubib_api.release import CURRENT
 from toubib_api.testing import serving
 from toubib_connector.redaction import WITHHELD, Redaction
 
@@ -231,8 +230,8 @@ def recording(app: FastAPI) -> Iterator[tuple[str, list[str | None]]]:
 
 def test_a_redirect_to_another_host_is_followed_without_the_token(tmp_path: Path, destination: Destination) -> None:
     database = tmp_path / "toubib.sqlite"
-    prepare(database, CURRENT, 20)
-    with recording(create_app(database, CURRENT)) as (other_url, other_received):
+    prepare(database, 20)
+    with recording(create_app(database)) as (other_url, other_received):
         app = FastAPI(openapi_url=None)
 
         @app.get("/{path:path}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from scripted_api import day, fill
 from singer_sdk import Stream
 from singer_sdk.exceptions import ConfigurationError, RetriableAPIError
 
@@ -17,12 +18,10 @@ from tap_toubib import batch_files
 from tap_toubib.streams.patients import PatientsStream
 from tap_toubib.tap import TapToubib
 
-from .conftest import day, fill
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .conftest import Api, Row
+    from scripted_api import Api, Row
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from toubib_api import SEX_AT_BIRTH, change
+from toubib_api import change
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,13 +32,6 @@ def test_first_load_then_changes(run: Runner, bundled_api: Serve, tmp_path: Path
     assert set(second.ids) - {newest} == {*changes.updated, *changes.created} - {newest}
     # one for the columns, which a catalog makes needless
     assert second.sync["requests"] == 2
-
-
-def test_release_without_updates_is_read_as_a_whole(run: Runner, bundled_api: Serve) -> None:
-    output = run(api_url=bundled_api(120, SEX_AT_BIRTH))
-    assert output.ids == list(range(1, 121))
-    assert {record["sex_at_birth"] for record in output.records()} == {"MALE", "FEMALE"}
-    assert output.bookmark is None
 
 
 def test_page_size_beyond_what_the_service_allows_gives_its_largest_page(run: Runner, bundled_api: Serve) -> None:

@@ -7,11 +7,14 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from scripted_api import LATER, day, fill
 
-from .conftest import LATER, both_ways, day, fill
+from .conftest import both_ways
 
 if TYPE_CHECKING:
-    from .conftest import Api, Runner
+    from scripted_api import Api
+
+    from .conftest import Runner
 
 pytestmark = both_ways
 

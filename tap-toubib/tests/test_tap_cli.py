@@ -16,7 +16,7 @@ from tap_toubib.tap import TapToubib
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .conftest import Api
+    from scripted_api import Api
 
     Tap = Callable[..., subprocess.CompletedProcess[str]]
 

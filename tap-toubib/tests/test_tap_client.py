@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tap_toubib.client import ToubibClient
+    from scripted_api import Api
 
-    from .conftest import Api
+    from tap_toubib.client import ToubibClient
 
     Connect = Callable[..., ToubibClient]
 

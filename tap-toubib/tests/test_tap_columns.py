@@ -3,14 +3,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from scripted_api import TEXT
 
 from tap_toubib.columns import describe, key_of, name_columns
 from tap_toubib.tap import TapToubib
 
-from .conftest import TEXT
-
 if TYPE_CHECKING:
-    from .conftest import Api, Runner
+    from scripted_api import Api
+
+    from .conftest import Runner
 
 MARKER = "Zq7marker"
 

@@ -6,17 +6,20 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from scripted_api import Api, serving
 from singer_sdk.exceptions import ConfigurationError, FatalAPIError, RetriableAPIError
 
 from tap_toubib.known_ids import KnownIds
 from tap_toubib.streams.patients import PatientsStream
 
-from .conftest import Api, both_ways, serving
+from .conftest import both_ways
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .conftest import Output, Row, Runner
+    from scripted_api import Row
+
+    from .conftest import Output, Runner
 
 OLD, BOOKMARK = "2020-01-01T00:00:00Z", "2024-01-01T00:00:00Z"
 

@@ -1,23 +1,26 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pydantic import create_model
 
 from tap_toubib.discovery import DEFAULT_PROPERTIES, discover, read_document
-from toubib_api import CURRENT, Column, Sex, create_app
+from toubib_api import create_app
+from toubib_api.schemas import Patient, SortField
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tap_toubib.client import ToubibClient
+    from scripted_api import Api
 
-    from .conftest import Api
+    from tap_toubib.client import ToubibClient
 
     Document = Callable[..., dict[str, Any]]
 
+Sex = StrEnum("Sex", ["MALE", "FEMALE"])
 BIGINT = {"minimum": -(2**63), "maximum": 2**63 - 1}
 TEXT = {"type": ["string", "null"]}
 INTEGER = {"type": ["integer", "null"], **BIGINT}
@@ -27,13 +30,13 @@ WITHOUT_ID = {"content": {"application/json": {"schema": {"properties": {"data":
 
 
 def test_document_that_fastapi_writes_is_understood_as_a_whole(tmp_path: Path) -> None:
-    columns = (
-        *CURRENT.columns,
-        Column("sex_at_birth", Sex),
-        Column("weight", float),
-        Column("vip", bool, nullable=False),
+    patient = create_model(
+        "Patient", __base__=Patient, sex_at_birth=(Sex | None, ...), weight=(float | None, ...), vip=(bool, ...)
     )
-    api = read_document(create_app(tmp_path / "none", replace(CURRENT, columns=columns)).openapi())
+    schema = patient.model_json_schema(ref_template="#/components/schemas/{model}")
+    document = create_app(tmp_path / "none").openapi()
+    document["components"]["schemas"] |= schema.pop("$defs") | {"Patient": schema}
+    api = read_document(document)
     assert api.schema == {
         "type": "object",
         "properties": {
@@ -51,7 +54,7 @@ def test_document_that_fastapi_writes_is_understood_as_a_whole(tmp_path: Path) -
         },
         "required": ["id"],
     }
-    assert api.sortable == set(CURRENT.sortable)
+    assert api.sortable == set(SortField)
     assert api.nullable == {"sex_at_birth", "weight"}
     assert api.page_size == 100
 

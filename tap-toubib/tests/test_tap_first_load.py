@@ -6,12 +6,15 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+from scripted_api import LATER, TEXT, day, fill
 from singer_sdk.exceptions import FatalAPIError
 
-from .conftest import LATER, TEXT, both_ways, day, fill
+from .conftest import both_ways
 
 if TYPE_CHECKING:
-    from .conftest import Api, Row, Runner
+    from scripted_api import Api, Row
+
+    from .conftest import Runner
 
 pytestmark = both_ways
 

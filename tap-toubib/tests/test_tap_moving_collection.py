@@ -18,7 +18,9 @@ from tap_toubib.streams.patients import PatientsStream
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .conftest import Api, Row, Runner
+    from scripted_api import Api, Row
+
+    from .conftest import Runner
 
 OPENING = datetime(2024, 1, 1, tzinfo=UTC)
 LONGEST_TRANSACTION = timedelta(seconds=50)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-
-from .conftest import ANY_TIME, LATER, day, fill
+from scripted_api import ANY_TIME, LATER, TEXT, day, fill
 
 if TYPE_CHECKING:
-    from .conftest import Api, Runner
+    from scripted_api import Api
+
+    from .conftest import Runner
 
 
 @pytest.mark.parametrize("nulls_first", [True, False], ids=["nulls first", "nulls last"])
@@ -97,3 +98,12 @@ def test_patients_of_whom_none_was_ever_updated_leave_a_bookmark(api: Api, run: 
     assert first.bookmark == day(5)
     api.add(6, updated_at=None)
     assert run(bookmark=first.bookmark, page_size=2).ids == [6, 5]
+
+
+def test_an_api_without_instants_is_read_as_a_whole(api: Api, run: Runner) -> None:
+    api.offer("id", "email", without=("created_at", "updated_at"), sex_at_birth=TEXT)
+    api.rows = [{"id": key, "sex_at_birth": "FEMALE"} for key in range(1, 121)]
+    output = run()
+    assert output.ids == list(range(1, 121))
+    assert {record["sex_at_birth"] for record in output.records()} == {"FEMALE"}
+    assert output.bookmark is None

@@ -7,14 +7,17 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from scripted_api import TEXT, day, fill
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 
 from tap_toubib.tap import TapToubib
 
-from .conftest import TEXT, both_ways, day, fill
+from .conftest import both_ways
 
 if TYPE_CHECKING:
-    from .conftest import Api, Runner
+    from scripted_api import Api
+
+    from .conftest import Runner
 
 pytestmark = both_ways
 

@@ -8,8 +8,9 @@ from tap_toubib import progress
 
 if TYPE_CHECKING:
     import pytest
+    from scripted_api import Api
 
-    from .conftest import Api, Runner
+    from .conftest import Runner
 
 
 def test_progress_is_told_of_a_load_during_which_all_patients_are_deleted(

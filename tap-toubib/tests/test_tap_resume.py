@@ -13,7 +13,9 @@ from tap_toubib.streams.patients import PatientsStream
 from .conftest import both_ways
 
 if TYPE_CHECKING:
-    from .conftest import Api, Runner
+    from scripted_api import Api
+
+    from .conftest import Runner
 
 pytestmark = both_ways
 
