@@ -42,7 +42,7 @@ run: build ## Replicate the patients: extract, load, transform, test
 full-refresh: build ## The same, reading every patient again
 	@$(CONNECTOR) run --full-refresh
 
-rebuild-history: build ## Build the history again from the log
+rebuild-history: build ## Build the history again from raw
 	@$(CONNECTOR) rebuild-history
 
 sql: .venvs/sql/installed ## Open a prompt on the database, read only, with a few ready queries

@@ -28,7 +28,7 @@ TARGET = PROJECT / ".meltano/loaders/target-duckdb/venv/bin/target-duckdb"
 
 
 def growth(bench: Bench) -> None:
-    """Measure first loads and periodic runs at each size; at the largest, from the stand-in on SQLite, too."""
+    """Measure first loads and periodic runs at each size; at the largest, from the bundled API on SQLite, too."""
     # seconds for each patient, at the size before
     pace = 0.0
     for patients in bench.sizes:

@@ -37,7 +37,7 @@ MIDDLE_OF_A_RUN = (0.5, 9)
 
 
 class Service:
-    """The stand-in as a process, so that it can go away."""
+    """The bundled API as a process, so that it can go away."""
 
     def __init__(self, database: Path) -> None:
         self._database = database

@@ -15,7 +15,7 @@ import duckdb
 import pytest
 from history_model import DAY, Run
 from spark_cluster import Spark, cluster
-from support import PROJECT, Destination, run, stand_in
+from support import PROJECT, Destination, bundled_api, run
 from test_history_property import (
     COLUMNS,
     HOUR,
@@ -236,7 +236,7 @@ def test_meltano_adds_to_the_log_and_builds_from_it(master: str, tmp_path: Path)
     }
     del environment["DBT_SPARK_LOG"]
     meltano = (PROJECT / ".venv/bin/meltano", "--environment=spark", "run", "tap-toubib", "target-jsonl")
-    with stand_in(tmp_path / "toubib.sqlite", 130) as api:
+    with bundled_api(tmp_path / "toubib.sqlite", 130) as api:
         outcome = run(*meltano, API_BASEURL=api.url, **environment)
         assert outcome.returncode == 0, outcome.stdout
         api.update(3, last_name="Changed")

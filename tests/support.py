@@ -56,7 +56,7 @@ class Api:
 
 
 @contextmanager
-def stand_in(database: Path, patients: int = 0) -> Iterator[Api]:
+def bundled_api(database: Path, patients: int = 0) -> Iterator[Api]:
     """Serve the bundled API on a database file."""
     prepare(database, patients)
     with serving(create_app(database)) as url:

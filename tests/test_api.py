@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from fastapi import FastAPI, Response
-from support import PROJECT, stand_in
+from support import PROJECT, bundled_api
 
 from toubib_api.testing import serving
 from toubib_connector import api as module
@@ -114,7 +114,7 @@ def test_the_health_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_only_the_bundled_api_says_that_it_is(tmp_path: Path) -> None:
-    with stand_in(tmp_path / "toubib.sqlite") as bundled:
+    with bundled_api(tmp_path / "toubib.sqlite") as bundled:
         assert check_health(bundled.url, None)
     for info in ({}, {"x-bundled-api": False}, {"x-bundled-api": "true"}):
         with serving(api_that_answers(200, **info)) as url:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from support import PROJECT, Destination, stand_in
+from support import PROJECT, Destination, bundled_api
 
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 STATEMENTS = [
@@ -25,7 +25,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Destination:
     """A destination after two runs, patient 42 changed and another one created in between."""
     folder = tmp_path_factory.mktemp("database")
     destination = Destination(folder / "patients.duckdb")
-    with stand_in(folder / "toubib.sqlite", 60) as api:
+    with bundled_api(folder / "toubib.sqlite", 60) as api:
         assert destination.make("run", api_url=api.url).returncode == 0
         api.update(42, last_name="Changed")
         api.create(email="n@example.org", first_name="N", last_name="N", date_of_birth="2000-01-01", total_visits=0)

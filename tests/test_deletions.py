@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import insert, select
-from support import Destination, stand_in
+from support import Destination, bundled_api
 
 from toubib_api import change
 from toubib_api.database import patients_table, transaction
@@ -27,7 +27,7 @@ NOTICED = "Reading every patient again"
 
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[Api]:
-    with stand_in(tmp_path / "toubib.sqlite", 400) as running:
+    with bundled_api(tmp_path / "toubib.sqlite", 400) as running:
         yield running
 
 

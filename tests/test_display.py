@@ -10,7 +10,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from support import CONNECTOR, Destination, stand_in
+from support import CONNECTOR, Destination, bundled_api
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,7 @@ DEAD = "http://127.0.0.1:1"
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    with stand_in(tmp_path_factory.mktemp("api") / "toubib.sqlite", PATIENTS) as running:
+    with bundled_api(tmp_path_factory.mktemp("api") / "toubib.sqlite", PATIENTS) as running:
         yield running
 
 

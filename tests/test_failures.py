@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from fastapi import FastAPI, Response
-from support import Destination, stand_in
+from support import Destination, bundled_api
 
 from toubib_api.app import create_app
 from toubib_api.database import prepare
@@ -41,7 +41,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Destination:
     """A destination after a first run."""
     folder = tmp_path_factory.mktemp("loaded")
     destination = Destination(folder / "destination.duckdb")
-    with stand_in(folder / "toubib.sqlite", 20) as api:
+    with bundled_api(folder / "toubib.sqlite", 20) as api:
         assert destination.make("run", api_url=api.url).returncode == 0
     return destination
 
@@ -116,7 +116,7 @@ def test_a_state_that_cannot_be_read(loaded: Destination, tmp_path: Path) -> Non
     copy = loaded.copy(tmp_path / "patients.duckdb")
     state = Path(f"{copy.path}.meltano.db")
     state.write_text("no database\n" * 1000)
-    with stand_in(tmp_path / "toubib.sqlite", 20) as api:
+    with bundled_api(tmp_path / "toubib.sqlite", 20) as api:
         assert f"Error: Cannot read {state}: file is not a database" in said(copy, api.url)
         state.unlink()
         assert "0 new, 0 changed, 0 deleted" in copy.make("run", api_url=api.url).stdout
@@ -132,5 +132,5 @@ def test_a_setting_that_will_not_do(loaded: Destination, monkeypatch: pytest.Mon
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with stand_in(tmp_path / "toubib.sqlite", 5) as api:
+    with bundled_api(tmp_path / "toubib.sqlite", 5) as api:
         assert "DESTINATION_DUCKDB_PATH" in said(Destination(tmp_path / "file" / "x.duckdb"), api.url)

@@ -60,7 +60,7 @@ class Faults:
 
 @contextmanager
 def faulty(database: Path, patients: int) -> Iterator[tuple[Api, Faults]]:
-    """Serve the stand-in with faults, none at first."""
+    """Serve the bundled API with faults, none at first."""
     prepare(database, patients=patients)
     faults = Faults(create_app(database))
     with serving(faults) as url:

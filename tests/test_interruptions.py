@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import httpx
 import psutil
 import pytest
-from support import stand_in
+from support import bundled_api
 
 from toubib_connector.destination import Destination as Writable
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[Api]:
-    with stand_in(tmp_path / "toubib.sqlite", 3_000) as running:
+    with bundled_api(tmp_path / "toubib.sqlite", 3_000) as running:
         yield running
 
 

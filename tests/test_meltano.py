@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from support import PROJECT, run, stand_in
+from support import PROJECT, bundled_api, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,7 @@ def test_meltano_run_loads_into_the_destination_that_the_environment_names(
         "MELTANO_DATABASE_URI": f"sqlite:///{tmp_path}/meltano.db",
         "XDG_STATE_HOME": str(tmp_path),
     }
-    with stand_in(tmp_path / "toubib.sqlite", 130) as api:
+    with bundled_api(tmp_path / "toubib.sqlite", 130) as api:
         for _ in range(2):
             outcome = run(
                 PROJECT / ".venv/bin/meltano", "run", "tap-toubib", "target-duckdb", API_BASEURL=api.url, **environment

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pytest
-from support import Destination, stand_in
+from support import Destination, bundled_api
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,7 @@ PATIENTS = 400
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    with stand_in(tmp_path_factory.mktemp("api") / "toubib.sqlite", PATIENTS) as running:
+    with bundled_api(tmp_path_factory.mktemp("api") / "toubib.sqlite", PATIENTS) as running:
         yield running
 
 

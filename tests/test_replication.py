@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support import Destination, stand_in
+from support import Destination, bundled_api
 
 if TYPE_CHECKING:
     from support import Api
@@ -45,7 +45,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     folder = tmp_path_factory.mktemp("story")
     destination = Destination(folder / "destination.duckdb")
     result = Story([], [], [], {7, 500, PATIENTS}, set())
-    with stand_in(folder / "toubib.sqlite", PATIENTS) as api:
+    with bundled_api(folder / "toubib.sqlite", PATIENTS) as api:
         for patient_id, name in enumerate(HOSTILE, start=100):
             api.update(patient_id, first_name=name)
 

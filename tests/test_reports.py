@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import duckdb
 import pytest
 from report_databases import make_database
-from support import Destination, stand_in
+from support import Destination, bundled_api
 
 from toubib_connector.report import draw_report
 from toubib_connector.status import in_words
@@ -45,7 +45,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Destination:
     """A destination after two runs, of which the second saw three changes."""
     folder = tmp_path_factory.mktemp("reports")
     destination = Destination(folder / "clinic.duckdb")
-    with stand_in(folder / "toubib.sqlite", 120) as api:
+    with bundled_api(folder / "toubib.sqlite", 120) as api:
         assert destination.make("run", api_url=api.url).returncode == 0
         for patient_id in (1, 2, 3):
             api.update(patient_id, first_name="Changed", total_visits=77)

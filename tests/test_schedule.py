@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support import Destination, stand_in
+from support import Destination, bundled_api
 
 from toubib_connector import schedule as module
 from toubib_connector.schedule import Schedule
@@ -118,7 +118,7 @@ def test_what_is_due_during_a_run_is_skipped_and_a_signal_reaches_the_run(tmp_pa
 def test_a_run_that_is_due_is_that_of_the_command_line(tmp_path: Path) -> None:
     destination = Destination(tmp_path / "some folder" / "x.duckdb")
     assert destination.run("healthy").returncode == 0
-    with stand_in(tmp_path / "toubib.sqlite", 50) as api:
+    with bundled_api(tmp_path / "toubib.sqlite", 50) as api:
         environment = {"API_BASEURL": api.url, "TAP_TOUBIB_FULL_REFRESH": "true"}
         command = [sys.executable.replace(".venvs/dev", ".venv"), "-m", "toubib_connector", "run"]
         scheduler = serve(destination, {"weekly-full": environment}, *command, output=tmp_path / "printed")

@@ -17,7 +17,7 @@ import duckdb
 import pytest
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
-from support import PROJECT, Destination, stand_in
+from support import PROJECT, Destination, bundled_api
 from support import run as command
 
 from toubib_api.app import create_app
@@ -45,7 +45,7 @@ TALKATIVE = {
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """An API whose patients hold the marker in each column of text, in two lines."""
-    with stand_in(tmp_path_factory.mktemp("api") / "toubib.sqlite", 30) as running:
+    with bundled_api(tmp_path_factory.mktemp("api") / "toubib.sqlite", 30) as running:
         for patient_id in range(1, 31):
             mark(running, patient_id)
         yield running
