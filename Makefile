@@ -46,7 +46,7 @@ rebuild-history: build ## Build the history again from raw
 	@$(CONNECTOR) rebuild-history
 
 sql: .venvs/sql/installed ## Open a prompt on the database, read only, with a few ready queries
-	@file="$(or $(DESTINATION_DUCKDB_PATH),data/destination.duckdb)"; \
+	@file="$$(.venv/bin/toubib-connector where)"; \
 	[ -e "$$file" ] || { echo "Error: $$file does not exist yet; \`make run\` creates it." >&2; exit 1; }; \
 	for query in transform/analyses/*.sql; do sed -n '1s/^-- //p' $$query; echo "  .read $$query"; done; \
 	.venvs/sql/bin/duckdb -readonly "$$file"

@@ -1,4 +1,4 @@
-"""The DuckDB file: whose patients it may hold, who may write to it, and what tools are told that it is called."""
+"""The DuckDB file: who may write to it, and what tools are told that it is called."""
 
 from __future__ import annotations
 
@@ -30,58 +30,6 @@ with Destination(Path(sys.argv[1])).lock():
 @pytest.fixture
 def destination(tmp_path: Path) -> Destination:
     return Destination(tmp_path / "patients.duckdb")
-
-
-def sync(destination: Destination, api_url: str, *, is_bundled: bool, minute: int = 0) -> None:
-    """Add the audit of a run."""
-    with duckdb.connect(str(destination.path)) as connection:
-        connection.execute("create schema if not exists raw")
-        connection.execute(
-            "create table if not exists raw.syncs (started_at timestamp, api_url varchar, is_bundled_api boolean)"
-        )
-        instant = f"2024-01-01 00:{minute:02}:00"
-        connection.execute("insert into raw.syncs values (?, ?, ?)", [instant, api_url, is_bundled])
-
-
-@pytest.mark.parametrize("is_bundled", [True, False])
-def test_a_file_that_nothing_was_loaded_into_takes_any_api(destination: Destination, *, is_bundled: bool) -> None:
-    with destination.lock():
-        destination.check_source("http://a", is_bundled=is_bundled)
-
-
-@pytest.mark.parametrize("is_bundled", [True, False])
-def test_a_file_of_a_release_that_did_not_tell_takes_any_api(destination: Destination, *, is_bundled: bool) -> None:
-    with duckdb.connect(str(destination.path)) as connection:
-        connection.execute("create schema raw; create table raw.syncs (started_at timestamp)")
-        connection.execute("insert into raw.syncs values (now()::timestamp)")
-    destination.check_source("http://a", is_bundled=is_bundled)
-
-
-def test_made_up_patients_do_not_come_among_those_of_another_api(destination: Destination) -> None:
-    sync(destination, "http://real", is_bundled=False)
-    destination.check_source("http://moved", is_bundled=False)
-    with pytest.raises(Failure, match=f"{destination.path} was loaded from http://real; the made-up patients"):
-        destination.check_source("http://bundled", is_bundled=True)
-
-
-def test_those_of_another_api_do_not_come_among_made_up_patients(destination: Destination) -> None:
-    sync(destination, "http://bundled", is_bundled=True)
-    destination.check_source("http://bundled:2", is_bundled=True)
-    with pytest.raises(Failure, match=f"{destination.path} holds the made-up patients .* those of http://real must"):
-        destination.check_source("http://real", is_bundled=False)
-
-
-def test_the_newest_run_tells_what_a_file_was_loaded_from(destination: Destination) -> None:
-    sync(destination, "http://real", is_bundled=False, minute=2)
-    sync(destination, "http://bundled", is_bundled=True, minute=1)
-    destination.check_source("http://real", is_bundled=False)
-
-
-def test_what_a_file_was_loaded_from_is_in_the_file(destination: Destination, tmp_path: Path) -> None:
-    sync(destination, "http://real", is_bundled=False)
-    moved = Destination(destination.path.rename(tmp_path / "moved.duckdb"))
-    with pytest.raises(Failure, match="was loaded from http://real"):
-        moved.check_source("http://bundled", is_bundled=True)
 
 
 def test_of_two_runs_the_second_leaves(destination: Destination) -> None:

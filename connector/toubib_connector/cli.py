@@ -20,6 +20,7 @@ from toubib_connector.meltano import run_meltano
 from toubib_connector.runs import prepare_runs, recorded
 from toubib_connector.schedule import Scheduler, last_outcome, read_schedules
 from toubib_connector.settings import API, DESTINATION, PROJECT, load_environment, locate, say_what_is_ignored
+from toubib_connector.source import check_source
 from toubib_connector.state import STATE_ID, reconcile
 from toubib_connector.status import show_status, show_tables
 from toubib_connector.summary import show_summary
@@ -131,7 +132,7 @@ def run(
             os.environ["TAP_TOUBIB_AUTH_TOKEN"] = auth_token
         os.environ["TAP_TOUBIB_FULL_REFRESH"] = str(full_refresh).lower()
         with destination.lock():
-            destination.check_source(shown_url, is_bundled=is_bundled)
+            check_source(destination, shown_url, is_bundled=is_bundled)
             if state := reconcile(destination, full_refresh=full_refresh):
                 run_meltano(destination, "state", "set", "--force", STATE_ID, f"--input-file={state}")
             # the lock is held, so a run that Meltano believes to be under way was killed
@@ -191,6 +192,13 @@ def report(destination: Destination) -> None:
     with destination.connect_for_reading() as connection:
         destination.report.write_text(draw_report(connection, destination.path.name))
     say(f"The report is {destination.shown(destination.report)}")
+
+
+@main.command(hidden=True)
+@click.pass_obj
+def where(destination: Destination) -> None:
+    """Print the path of the DuckDB file, for `make sql`."""
+    click.echo(destination.shown())
 
 
 @main.command(hidden=True)

@@ -32,8 +32,6 @@ POLL = 5
 
 HOLDER = re.compile(r"Conflicting lock is held in (?P<holder>.*?\(PID \d+\))")
 
-SOURCE = "select is_bundled_api, api_url from raw.syncs order by started_at desc limit 1"
-
 
 @dataclass(frozen=True)
 class Destination:
@@ -102,30 +100,6 @@ class Destination:
         """
         if not self.path.exists():
             raise Failure(f"{self.shown()} does not exist yet; `make run` creates it.")
-
-    def check_source(self, api_url: str, *, is_bundled: bool) -> None:
-        """Make sure that made-up patients and those of another API do not come into one file.
-
-        Raises:
-            Failure: They would.
-        """
-        with self.connect(read_only=True) as connection:
-            try:
-                was_bundled, loaded_from = connection.execute(SOURCE).fetchone() or (None, "")
-            except (duckdb.CatalogException, duckdb.BinderException):
-                # a new file, or one of a release that did not tell
-                return
-        if was_bundled is None or was_bundled == is_bundled:
-            return
-        if is_bundled:
-            raise Failure(
-                f"{self.shown()} was loaded from {loaded_from}; the made-up patients of the bundled API must not be "
-                f"mixed into it. Set API_BASEURL to the API, or DESTINATION_DUCKDB_PATH to another file."
-            )
-        raise Failure(
-            f"{self.shown()} holds the made-up patients of the bundled API; those of {api_url} must not be mixed into "
-            f"it. Set DESTINATION_DUCKDB_PATH to another file, or remove this one."
-        )
 
     @contextmanager
     def connect(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
