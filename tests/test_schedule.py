@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -80,6 +80,8 @@ def test_any_form_of_time_zone_is_understood(monkeypatch: pytest.MonkeyPatch, zo
         time.tzset()
     assert abs((now - datetime.now(UTC)).total_seconds()) < 60
     assert (at.hour, at.minute) == (3, 0)
+    if zone == "<+03>-3":
+        assert now.utcoffset() == timedelta(hours=3)
     assert 0 < (at - now).total_seconds() <= 25 * 3600
 
 

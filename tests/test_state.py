@@ -137,6 +137,12 @@ def test_an_id_can_be_negative_zero_and_as_large_as_the_column_holds(tmp_path: P
     assert reconciled(destination) == {"known_ids": ids}
 
 
+def test_patients_whose_ids_stand_in_a_column_of_another_type_are_not_in_the_state(tmp_path: Path) -> None:
+    destination = Destination(tmp_path / "patients.duckdb")
+    fill(destination, {7: 10, None: 10}, [10])
+    assert reconciled(destination) == {"known_ids": {7}}
+
+
 def test_ids_that_are_text_are_not_in_the_state(tmp_path: Path) -> None:
     destination = Destination(tmp_path / "patients.duckdb")
     state = {name: COMPLETE[name] for name in ("synced_at", "replication_key_value")}
