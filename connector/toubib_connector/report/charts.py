@@ -109,13 +109,14 @@ def draw_requests(runs: Sequence[dict[str, Any]], since: date, until: date) -> s
     """Return the numbers of requests of each run."""
     rows = [{"started": run["started"], "requests": run["requests"], "kind": run["kind"]} for run in runs]
     first = _first_day([{"day": run["started"].date()} for run in runs], since, until)
+    powers = [10**power for power in range(1 + len(str(max((run["requests"] for run in runs), default=1))))]
     return _draw(
         rows,
         {"type": "point", "filled": True, "size": 30, "opacity": 0.6, "aria": False},
         {
             "x": _days("started", first, until, "Start of the run"),
-            "y": _numbers("requests", "Requests", values=[10**power for power in range(7)])
-            | {"scale": {"type": "log", "domainMin": 1}},
+            "y": _numbers("requests", "Requests", values=powers)
+            | {"scale": {"type": "log", "domain": [1, powers[-1]]}},
             "color": {"field": "kind", "type": "nominal", "sort": KINDS},
         },
     )
@@ -172,7 +173,7 @@ def _draw(rows: Sequence[dict[str, Any]], mark: dict[str, Any], encoding: dict[s
             "mark": mark,
             "encoding": encoding,
             "autosize": {"type": "fit", "contains": "padding"},
-            "padding": 2,
+            "padding": {"left": 2, "top": 4, "right": 18, "bottom": 2},
             "width": width,
             "height": height,
         }
