@@ -81,7 +81,7 @@ CONNECTOR = Contender(
     ("bin/toubib-connector", "run"),
     {"RUNNER": "local", "API_BASEURL": "{url}", "DESTINATION_DUCKDB_PATH": "{folder}/patients.duckdb"},
     "select patient_id as id, updated_at from main.patients_history where is_current",
-    loaded="Block run completed",
+    loaded="Extracted and loaded",
 )
 DLT = Contender(
     "dlt",
