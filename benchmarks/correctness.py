@@ -1,4 +1,4 @@
-"""What is lost: in a first load while patients change and vanish, by a kill, and by a service that fails at times."""
+"""What is lost: in a first load while patients change and disappear, by a kill, and by a service that fails."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def emptied(bench: Bench, contender: Contender, patients: int) -> Path:
 
 
 def unrest(bench: Bench, contender: Contender, api: Api, seed: int) -> dict[str, Any]:
-    """Load patients who change meanwhile, remove some more, load again in quiet, and count what is wrong."""
+    """Load patients who change during the load, remove some more, load again in quiet, and count what is wrong."""
     folder = emptied(bench, contender, MOVING)
     api.seen()
     api.ask("unrest", seed=seed, **UNREST)
@@ -75,12 +75,12 @@ def unrest(bench: Bench, contender: Contender, api: Api, seed: int) -> dict[str,
     during = api.ask("ledger")
     between = api.ask("disturb")
     quiet = contender.load(api.url, folder)
-    ledger = api.ask("ledger", living=1)
-    living = {int(patient): at.replace("T", " ").rstrip("Z") for patient, at in ledger["living"].items()}
+    ledger = api.ask("ledger", current=1)
+    current = {int(patient): at.replace("T", " ").rstrip("Z") for patient, at in ledger["current"].items()}
     rows = contender.query(folder, "select id, max(changed_at), count(*) from held group by id")
     newest = {patient: at for patient, at, _ in rows}
     updated = {*during["updated"]} - {*between["removed"]}
-    unseen = {patient for patient, at in living.items() if newest.get(patient, "") < at}
+    unseen = {patient for patient, at in current.items() if newest.get(patient, "") < at}
     return {
         "exit_codes": [first.exit_code, quiet.exit_code],
         "updated": len(updated),

@@ -144,7 +144,7 @@ class FastApi:
         return {
             "updated": [*self._unrest.updated],
             "removed": [*self._unrest.removed],
-            "living": {each: json.loads(row)["updated_at"] for each, row in self._rows.items()} if query else {},
+            "current": {each: json.loads(row)["updated_at"] for each, row in self._rows.items()} if query else {},
         }
 
     def _answer(self, path: str, query: dict[str, str]) -> tuple[int, bytes]:

@@ -1,4 +1,4 @@
-"""What builds of the history cost on a Spark cluster of two workers with 2 GB each, at two sizes of the log."""
+"""What builds of the history cost on a Spark cluster of two workers with 2 GB each, at two sizes of raw."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Cost:
 
 
 def observe(spark: Spark, ids: str, *, visit: int) -> None:
-    """Add a file to the log with an observation of each patient that a query names, changed with each visit."""
+    """Add a file to raw with an observation of each patient that a query names, changed with each visit."""
     file = spark.log / f"patients-2025010{visit + 1}T000000.jsonl"
     duckdb.execute(OBSERVATIONS.format(visit=visit, ids=ids, file=file))
 

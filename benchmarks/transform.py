@@ -53,7 +53,7 @@ def dbt(path: Path, *arguments: str) -> Cost:
 
 
 def append(path: Path, rows: int, *, visit: int, step: int = 1) -> None:
-    """Append an observation of every `step`-th patient to the log, `rows` in all, changed with each visit."""
+    """Append an observation of every `step`-th patient to raw, `rows` in all, changed with each visit."""
     with duckdb.connect(str(path)) as connection:
         connection.execute(OBSERVATIONS, {"rows": rows, "visit": visit, "step": step})
 

@@ -63,7 +63,7 @@ def test_the_steps_of_a_user(time: str, tmp_path: Path) -> None:
         where patient_id in (3, 4) order by all
     """) == [(3, 1, False, False), (3, 2, True, True), (4, 1, False, False), (4, 2, True, True)]
 
-    assert "1000 living patients" in make(destination, "status")
+    assert "1,000 current patients" in make(destination, "status")
     make(destination, "report")
     assert "<svg" in (destination.path.parent / "patients.report.html").read_text()
 

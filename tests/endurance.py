@@ -108,7 +108,7 @@ class Endurance:
         print(f"{number:4} {kind:30} exit code {exit_code:4} {size:6.1f} MB  {last_line}", flush=True)
 
     def _report_lost(self, number: int) -> None:
-        """Show what the log and the history hold of patients of which a version is lost, by when it is first missed."""
+        """Show what raw and the history hold of patients of which a version is lost, by when it is first missed."""
         for lost in sorted(self.expected - recorded(self.destination) - self.lost):
             self.lost.add(lost)
             print(f"{number:4} LOST {lost}", flush=True)
@@ -128,7 +128,7 @@ class Endurance:
     def _fill(self) -> None:
         """Leave next to no room on the disk."""
         free = shutil.disk_usage(self._filler.parent).free
-        with suppress(OSError):  # the run took some of it meanwhile
+        with suppress(OSError):  # the run took some of it in between
             self._filler.write_bytes(bytes(max(0, free - self.random.choice([0, 20_000, 100_000]))))
 
 
@@ -145,9 +145,9 @@ def recorded(destination: Destination, table: str = "patients_history", instant:
 def differences(destination: Destination, api: Api, expected: set[Version]) -> Iterator[str]:
     """Yield what is not as it must be after a quiet run."""
     source = {version(patient) for patient in api.patients().values()}
-    living = recorded(destination, "patients", "updated_at")
-    if living != source:
-        yield f"the destination differs from the source in {len(living ^ source)} patients"
+    current = recorded(destination, "patients", "updated_at")
+    if current != source:
+        yield f"the destination differs from the source in {len(current ^ source)} patients"
     history = recorded(destination)
     if lost := expected - history:
         yield f"{len(lost)} versions that a run saw are not in the history"
@@ -166,7 +166,7 @@ def differences(destination: Destination, api: Api, expected: set[Version]) -> I
     compact.unlink()
     [(observations,)] = destination.query("select count(*) from raw.patients")
     print(
-        f"{len(living)} patients, {len(history)} versions, {observations} observations; "
+        f"{len(current)} patients, {len(history)} versions, {observations} observations; "
         f"{size:,} bytes, of which {least:,} would do"
     )
     if size > 5 * least + 10_000_000:

@@ -29,12 +29,12 @@ def spark_home() -> Path:
 
 @dataclass(frozen=True)
 class Spark:
-    """A warehouse with a metastore of its own, and the log that it is built from.
+    """A warehouse with a metastore of its own, and the raw files that it is built from.
 
     Attributes:
         folder: Where all of it is.
         master: The URL of the cluster.
-        buckets: In how many the log and the history are kept.
+        buckets: In how many raw and the history are kept.
     """
 
     folder: Path
@@ -62,7 +62,7 @@ class Spark:
         return history.query("history", query).fetchall()
 
     def configure(self, settings: Mapping[str, str]) -> None:
-        """Write the configuration of Spark; the log and the warehouse begin empty."""
+        """Write the configuration of Spark; raw and the warehouse begin empty."""
         self.log.mkdir(parents=True)
         all_settings = {
             "spark.master": self.master,

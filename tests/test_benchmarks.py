@@ -55,10 +55,10 @@ def test_the_fast_api_moves_while_it_is_read(tmp_path: Path) -> None:
             requests.get(f"{api.url}/v1/patients", {**query, "offset": str(offset)}, timeout=60).json()
             for offset in range(0, PATIENTS, 100)
         ]
-        ledger = api.ask("ledger", living=1)
+        ledger = api.ask("ledger", current=1)
         assert [page["meta"]["total_items"] for page in pages] == [500, 499, 499, 498, 498]
         assert len(ledger["removed"]) == 2
-        assert ledger["removed"][0] not in map(int, ledger["living"])
+        assert ledger["removed"][0] not in map(int, ledger["current"])
         assert requests.get(f"{api.url}/v1/patients/{ledger['removed'][0]}", timeout=60).status_code == 404
         assert len(ledger["updated"]) <= 6
         query = {"sort_field": "updated_at", "sort_dir": "desc", "offset": "0", "limit": "100"}

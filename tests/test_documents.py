@@ -91,7 +91,7 @@ def test_every_column_is_described(destination: Destination) -> None:
         select table_schema, table_name from information_schema.tables
         where table_schema = 'main' or table_name like 'stg_%'
     """)
-    # a table macro is no table
+    # a table macro is not a table
     assert {name for _, name in made} == set(described) - {"patients_as_of"}
     for schema, name in made:
         assert list(destination.columns(f"{schema}.{name}")) == list(described[name])

@@ -78,8 +78,8 @@ def test_an_api_that_fails_now_and_then(
         assert min(faults.counts.values()) > 0
         assert f"; {faults.list_requests} requests, " in outcome.stdout
         faults.rates.clear()
-        living = destination.query("select patient_id, email from main.patients order by 1")
-        assert living == [(patient["id"], patient["email"]) for _, patient in sorted(api.patients().items())]
+        current = destination.query("select patient_id, email from main.patients order by 1")
+        assert current == [(patient["id"], patient["email"]) for _, patient in sorted(api.patients().items())]
 
 
 def part_of(run: subprocess.Popen[bytes], name: str) -> psutil.Process:
@@ -105,7 +105,7 @@ def test_a_first_load_that_is_killed_again_and_again(tmp_path: Path, destination
         outcome = destination.make("run", api_url=api.url)
         assert outcome.returncode == 0, outcome.stdout
         requests = faults.list_requests
-        living = destination.query("select patient_id, email from main.patients order by 1")
-        assert living == [(patient["id"], patient["email"]) for _, patient in sorted(api.patients().items())]
+        current = destination.query("select patient_id, email from main.patients order by 1")
+        assert current == [(patient["id"], patient["email"]) for _, patient in sorted(api.patients().items())]
     undisturbed = 1 + 506 + 1
     assert requests <= 1.5 * undisturbed
