@@ -157,21 +157,21 @@ def test_folder_may_be_named_by_a_path_and_the_files_by_a_prefix(
 @pytest.mark.parametrize(
     ("maps", "in_files"),
     [
-        ({"patients": {"email": "'none'"}}, {"rejected_records"}),
-        ({"patients": {"__alias__": "people"}}, {"rejected_records"}),
-        ({"patients": {"__filter__": "id > 1"}}, {"rejected_records"}),
-        ({"rejected_records": {"record": "'none'"}}, {"patients"}),
-        ({"syncs": {"api_url": "'none'"}}, {"patients", "rejected_records"}),
+        ({"patients": {"email": "'none'"}}, ["rejected_records"]),
+        ({"patients": {"__alias__": "people"}}, ["rejected_records"]),
+        ({"patients": {"__filter__": "id > 1"}}, ["rejected_records"]),
+        ({"rejected_records": {"record": "'none'"}}, ["patients"]),
+        ({"syncs": {"api_url": "'none'"}}, ["patients", "rejected_records"]),
     ],
     ids=str,
 )
 def test_stream_that_a_map_changes_leaves_as_records(
-    api: Api, run: Callable[..., list[Row]], maps: Row, in_files: set[str]
+    api: Api, run: Callable[..., list[Row]], maps: Row, in_files: list[str]
 ) -> None:
     fill(api, 3)
     api.rows[1]["updated_at"] = "soon"
     messages = run(stream_maps=maps)
-    assert {each["stream"] for each in messages if each["type"] == "BATCH"} == in_files
+    assert {each["stream"] for each in messages if each["type"] == "BATCH"} == set(in_files)
     in_records = {each["stream"] for each in messages if each["type"] == "RECORD"}
     renamed = {maps["patients"].get("__alias__", "patients")} if "patients" in maps else {"rejected_records"} & {*maps}
     assert in_records == {"syncs"} | renamed
