@@ -122,6 +122,12 @@ def test_a_chart_names_each_day_once_and_ends_today(request: pytest.FixtureReque
         assert last in {f"{day:{form}}" for day in (today, tomorrow) for form in ("%-d %B", "%B %Y")}
 
 
+def test_the_patients_are_drawn_until_today_where_nothing_happened_lately(tmp_path: Path) -> None:
+    page = draw(tmp_path, 30, change="delete from main.patients_history where created_at > now() - interval 60 days")
+    [last] = re.findall(r"for a utc scale with values from [^\"]*? to ([^\"]+)\"", page.charts[0])
+    assert last == f"{datetime.now(UTC):%B %Y}"
+
+
 def test_the_first_day_is_drawn_no_wider_than_a_day_among_fourteen(one_day: Page) -> None:
     [narrow, wide] = [chart for chart in one_day.charts if "changes:" in chart]
     for chart, width in (narrow, 324), (wide, 800):
