@@ -140,6 +140,11 @@ def test_no_variable_of_a_shell_leads_a_run_elsewhere(tmp_path: Path, name: str)
     assert find_ignored({name: LEADING_ASTRAY[name]}) == [name]
 
 
+def test_an_empty_variable_of_meltano_counts_as_not_set(tmp_path: Path) -> None:
+    environment = meltano_environment(Destination(tmp_path / "x.duckdb"), {"MELTANO_CLI_LOG_FORMAT": ""})
+    assert "MELTANO_CLI_LOG_FORMAT" not in environment
+
+
 def test_what_a_user_says_of_the_tap_and_of_the_machine_reaches_it(tmp_path: Path) -> None:
     mine = {
         "TAP_TOUBIB_PAGE_SIZE": "50",

@@ -176,7 +176,9 @@ def meltano_environment(destination: Destination, environment: Mapping[str, str]
     """Return the variables that Meltano and its plugins get for a run on a locked destination."""
     tools = destination.tools_folder
     ignored = {*find_ignored(environment), DESTINATION, API}
-    kept = {name: value for name, value in environment.items() if name not in ignored}
+    # Meltano takes an empty variable for a value of its setting
+    empty = {name for name, value in environment.items() if name.startswith("MELTANO_") and not value}
+    kept = {name: value for name, value in environment.items() if name not in ignored | empty}
     api = {MELTANO_NAMES[API]: environment[API]} if API in environment else {}
     return (
         kept
