@@ -60,7 +60,7 @@ def test_status_tells_the_runs_and_how_the_destination_stands(loaded: Destinatio
     [run] = [line.split() for line in outcome.stdout.splitlines() if "first_load" in line]
     *_, kind, _, read, rejected, deleted, requests = run
     assert [kind, read, rejected, deleted, requests] == ["first_load", "120", "0", "0", "6"]
-    assert re.search(r"The source as of [-\d: ]+ UTC, \d+ seconds? ago: 121 patients", outcome.stdout)
+    assert re.search(r"The source as of [-\d: ]+ UTC, \d+ \w+ ago: 121 patients", outcome.stdout)
     assert re.search(r"121 current patients, 124 versions, \d+ observations, 0 rejected records", outcome.stdout)
     assert re.search(r"clinic.duckdb has \d+\.\d MB", outcome.stdout)
 

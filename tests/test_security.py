@@ -92,11 +92,13 @@ def log_of(destination: Destination) -> str:
 
 
 def break_the_transform(destination: Destination) -> None:
-    """Leave a value in raw that no model can read."""
+    """Let two patients have a value that an analyst's index on the history allows once."""
     with duckdb.connect(str(destination.path)) as connection:
+        connection.execute("create unique index emails on main.patients_history (email)")
         connection.execute(f"""
-            insert into raw.patients (id, _sdc_deleted_at, _sdc_extracted_at, _sdc_batched_at)
-            values (99, '{MARKER}\n{MARKER}', now(), now() + interval 1 day)
+            insert into raw.patients (id, email, _sdc_extracted_at, _sdc_batched_at)
+            select id, '{MARKER}\n{MARKER}', now() at time zone 'UTC', now() at time zone 'UTC' + interval 1 day
+            from (values (1), (2)) as patients (id)
         """)
 
 
@@ -127,7 +129,7 @@ def test_an_answer_that_is_no_page_of_patients_is_not_told(loaded: Destination, 
     assert told(loaded, outcome) == []
 
 
-def test_a_record_that_cannot_be_loaded_is_not_told(loaded: Destination) -> None:
+def test_a_record_that_cannot_be_loaded_is_not_told(destination: Destination) -> None:
     bad = [{"id": 1, "email": {"nested": MARKER}}, {"id": 2, "created_at": MARKER}, {"id": MARKER}, MARKER]
     app = FastAPI(openapi_url=None)
 
@@ -140,10 +142,10 @@ def test_a_record_that_cannot_be_loaded_is_not_told(loaded: Destination) -> None
         return {"data": bad, "meta": {"total_items": len(bad)}}
 
     with serving(app) as url:
-        outcome = run(loaded, url)
-    assert loaded.query(f"select count(*) > 0 from raw.rejected_records where record like '%{MARKER}%'") == [(True,)]
+        outcome = run(destination, url)
+    assert destination.query(f"select count(*) > 0 from raw.rejected_records where record like '%{MARKER}%'") == [(True,)]
     # an id that is none could be anything
-    assert told(loaded, outcome) == []
+    assert told(destination, outcome) == []
 
 
 def test_an_error_of_the_loader_is_told_without_the_value(loaded: Destination, api: Api) -> None:
@@ -159,7 +161,7 @@ def test_an_error_of_dbt_is_told_without_the_value(loaded: Destination, api: Api
     break_the_transform(loaded)
     outcome = run(loaded, api.url)
     assert outcome.returncode != 0
-    assert "Conversion Error: (withheld" in outcome.stdout.splitlines()[-1]
+    assert "Constraint Error: (withheld" in outcome.stdout.splitlines()[-1]
     assert "Done. PASS=" in log_of(loaded)
     assert told(loaded, outcome) == []
     assert loaded.query(f"select outcome, contains(reason, '{MARKER}') from bookkeeping.runs order by started_at") == [
@@ -174,7 +176,7 @@ def test_meltano_by_itself_withholds_the_value_too(loaded: Destination) -> None:
     environment |= {"MELTANO_DATABASE_URI": f"sqlite:///{loaded.path}.meltano.db", "DBT_LOG_LEVEL_FILE": "none"}
     outcome = command(PROJECT / ".venv/bin/meltano", "run", "dbt:build", **environment)
     assert outcome.returncode != 0
-    assert "Conversion Error: (withheld" in outcome.stdout
+    assert "Constraint Error: (withheld" in outcome.stdout
     assert MARKER not in outcome.stdout
 
 

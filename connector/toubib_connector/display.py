@@ -39,9 +39,10 @@ class DbtEvents(logging.Filter):
             return True
         try:
             line = json.loads(event["event"])
-        except ValueError:
+            info, data = line["info"], line["data"]
+        except (ValueError, LookupError, TypeError):
+            # text that dbt prints past its log, a part of a value that an error quotes, for instance
             return True
-        info, data = line["info"], line["data"]
         event |= {"event": info["msg"], "level": info["level"], "plugin_logger": info["name"]}
         if info["name"] in {"LogModelResult", "LogTestResult"}:
             event |= {"done": data["index"], "total": data.get("total") or data.get("num_models")}

@@ -21,6 +21,8 @@ REMEMBER = """
 create schema if not exists bookkeeping;
 create or replace table bookkeeping.first_load (is_bundled_api boolean, api_url varchar);
 comment on table bookkeeping.first_load is 'What a first load reads from: it counts while no run has ended';
+comment on column bookkeeping.first_load.is_bundled_api is 'Whether its patients are made up';
+comment on column bookkeeping.first_load.api_url is 'Its address, without credentials';
 insert into bookkeeping.first_load values ($is_bundled_api, $api_url);
 """
 
