@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from support import Api, Destination
 
+pytestmark = pytest.mark.complete
+
 
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[Api]:
