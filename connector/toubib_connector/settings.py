@@ -77,6 +77,8 @@ def locate(name: str) -> Path:
         path = Path(name).expanduser().resolve()
     except RuntimeError as error:
         raise Failure(f"{name} names the home of a user that does not exist.") from error
+    if path.is_dir():
+        raise Failure(f"{path} is a directory. Set DESTINATION_DUCKDB_PATH to the path of a file.")
     if "?" in str(path):
         raise Failure(f"{path} cannot be the destination: DuckDB takes no ? in a path.")
     if unusable := UNUSABLE.findall(path.name):
@@ -96,8 +98,6 @@ def locate(name: str) -> Path:
         raise Failure(f"{path!r} cannot be the destination: DuckDB takes names in UTF-8 only.") from error
     if is_too_long:
         raise Failure(f"{path} cannot be the destination: the names of the files beside it would be too long.")
-    if path.is_dir():
-        raise Failure(f"{path} is a directory. Set DESTINATION_DUCKDB_PATH to the path of a file.")
     return path
 
 
