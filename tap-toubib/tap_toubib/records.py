@@ -36,7 +36,7 @@ CONVERTERS: dict[str, Callable[[Any], object]] = {"date": date.isoformat, "date-
 
 FIELD_IN_MESSAGE = re.compile(r"at `\$\.([^`]*)`|field `([^`]*)`")
 
-# a number of any length is to be told from an answer that is no JSON
+# a number of any length is to be told from an answer that is not JSON
 sys.set_int_max_str_digits(0)
 
 
