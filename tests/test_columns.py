@@ -37,20 +37,36 @@ def load(destination: Destination, api: Api) -> str:
     return outcome.stdout
 
 
-def test_a_column_that_appears_is_loaded_and_tracked_by_the_next_run(destination: Destination, api: Api) -> None:
+def test_columns_that_appear_are_loaded_and_tracked_by_the_next_run(destination: Destination, api: Api) -> None:
     load(destination, api)
     assert "insurance" not in destination.columns("main.patients")
-    api.offer(*SORTABLE, nullable=("insurance", "consented"), insurance=TEXT, consented={"type": "boolean"})
+    new: dict[str, Any] = {
+        "insurance": TEXT | {"description": "The insurer's number"},
+        "consented": {"type": "boolean"},
+        "prénom": TEXT,
+        "mother's name": TEXT,
+    }
+    api.offer(*SORTABLE, nullable=tuple(new), email=TEXT, **new)
     for row in api.rows:
-        row |= {"insurance": None, "consented": None}
-    update(api, 3, insurance="A-17", consented=True)
+        row.update(dict.fromkeys(new))
+    update(api, 3, **{"insurance": "A-17", "consented": True, "prénom": "Zoé", "mother's name": "O'Hara"})
     assert "0 new, 1 changed" in load(destination, api)
 
     for table in ("main.patients", "main.patients_history"):
         types = destination.columns(table)
         assert (types["insurance"], types["consented"]) == ("VARCHAR", "BOOLEAN")
-    query = "select version_number, insurance, consented from main.patients_history where patient_id = 3 order by 1"
-    assert destination.query(query) == [(1, None, None), (2, "A-17", True)]
+        schema, name = table.split(".")
+        comments = f"""
+            select comment from duckdb_columns()
+            where schema_name = '{schema}' and table_name = '{name}' and column_name in ('consented', 'insurance')
+            order by column_name
+        """
+        assert destination.query(comments) == [("As the source has it.",), ("The insurer's number",)]
+    versions = destination.query("""
+        select version_number, insurance, consented, prénom, "mother_s name" from main.patients_history
+        where patient_id = 3 order by 1
+    """)
+    assert versions == [(1, None, None, None, None), (2, "A-17", True, "Zoé", "O'Hara")]
 
 
 def test_a_column_that_appears_makes_no_version_where_all_is_read_again(destination: Destination, api: Api) -> None:

@@ -53,9 +53,10 @@ def name_columns(keys: Collection[str], taken: Iterable[str] = ()) -> dict[str, 
     return {key: names[key] for key in keys}
 
 
-def describe(key: str, name: str, column: JSONSchema) -> JSONSchema:
-    """Return the schema of a column, which tells its key in the API as a title if that is not its name."""
-    return column if key == name else {**column, "title": key}
+def describe(key: str, name: str, column: JSONSchema, description: str | None = None) -> JSONSchema:
+    """Return the schema of a column with its description, and its key in the API as a title if that is not its name."""
+    title = {} if key == name else {"title": key}
+    return column | title | ({"description": description} if description else {})
 
 
 def key_of(name: str, column: JSONSchema) -> str:

@@ -140,7 +140,12 @@ def _read(document: OpenAPIDocument, api_url: str) -> Capabilities:
         schema={
             "type": "object",
             "properties": {
-                name: describe(key, name, _column(types[name], is_key=key == PRIMARY_KEY))
+                name: describe(
+                    key,
+                    name,
+                    _column(types[name], is_key=key == PRIMARY_KEY),
+                    document.description(properties[key]),
+                )
                 for key, name in names.items()
             },
             "required": [PRIMARY_KEY],

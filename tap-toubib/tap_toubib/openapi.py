@@ -137,6 +137,11 @@ class OpenAPIDocument:
         listed = [value for part in parts for value in [*_list(part.get("enum")), part.get("const")]]
         return {value for value in listed if isinstance(value, str)}
 
+    def description(self, schema: object) -> str | None:
+        """Return what a schema says of itself, the outermost first."""
+        texts = (part.get("description") for part in self.parts(schema))
+        return next((text for text in texts if text and isinstance(text, str)), None)
+
     def largest(self, schema: object) -> int | None:
         """Return the largest integer that a schema allows, if it has a bound that makes sense."""
         bounds = [

@@ -103,6 +103,22 @@ def test_type_of_a_column(document: Document, column: dict[str, Any], expected: 
     assert read_document(document("id", column=column)).schema["properties"]["column"] == expected
 
 
+@pytest.mark.parametrize(
+    ("column", "description"),
+    [
+        ({"type": "string", "description": "An insurer"}, "An insurer"),
+        ({"description": "Of a patient", "allOf": [{"type": "string", "description": "An insurer"}]}, "Of a patient"),
+        ({"anyOf": [{"type": "string", "description": "An insurer"}, {"type": "null"}]}, "An insurer"),
+        ({"type": "string", "description": {}}, None),
+    ],
+)
+def test_description_of_a_column_is_that_of_the_document(
+    document: Document, column: dict[str, Any], description: str | None
+) -> None:
+    described = read_document(document(insurer=column)).schema["properties"]["insurer"]
+    assert described == TEXT | ({"description": description} if description else {})
+
+
 def test_id_may_be_text_but_never_null(document: Document) -> None:
     schema = read_document(document(id={"type": "string", "format": "uuid"})).schema
     assert schema["properties"]["id"] == {"type": ["string"]}

@@ -56,6 +56,11 @@ class Table(db_sync.DbSync):  # type: ignore[misc]  # the package has no types
             self.create_schema_if_not_exists()
             self._renew_table()
             self.sync_table()
+            self._comment_on_columns()
+
+    @property
+    def _address(self) -> tuple[str, str, str]:
+        return self.catalog_name, self.schema_name, self.table_name(self.stream, without_schema=True).strip('"')
 
     def _renew_table(self) -> None:
         """Have an empty table created again, with columns in today's order, and one with a primary key hold any row."""
@@ -63,12 +68,24 @@ class Table(db_sync.DbSync):  # type: ignore[misc]  # the package has no types
         [known] = self.query(
             "select count(*) as tables, coalesce(bool_or(has_primary_key), false) as has_key from duckdb_tables() "
             "where database_name = ? and schema_name = ? and table_name = ?",
-            (self.catalog_name, self.schema_name, self.table_name(self.stream, without_schema=True).strip('"')),
+            self._address,
         )
         if known["tables"] and not self.query(f"select 1 from {table} limit 1"):
             self.query(f"drop table {table}")
         elif known["has_key"]:
             self.query(f"create or replace table {table} as from {table}")
+
+    def _comment_on_columns(self) -> None:
+        """Give each column that has no comment the description of its property."""
+        uncommented = self.query(
+            "select column_name from duckdb_columns() where comment is null "
+            "and database_name = ? and schema_name = ? and table_name = ?",
+            self._address,
+        )
+        for column in uncommented:
+            if description := self.flatten_schema.get(column["column_name"], {}).get("description"):
+                name, text = _quote(column["column_name"]), description.replace("'", "''")
+                self.query(f"comment on column {self.table_name(self.stream)}.{name} is '{text}'")
 
     def version_column(self, column_name: str, stream: str) -> None:
         """Rename a column whose type has changed; unlike the registry's names these are unique within a minute."""

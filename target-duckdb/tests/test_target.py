@@ -194,6 +194,15 @@ def test_a_new_column_is_added(target: Target) -> None:
     assert target.query("select insurance from raw.patients order by id") == [(None,), ("x",)]
 
 
+def test_a_column_without_a_comment_gets_the_description_of_its_property(target: Target) -> None:
+    insurer = {"type": ["string", "null"], "description": "The patient's insurer"}
+    target.load(schema(), record(id=1, name="a"))
+    target.query("comment on column raw.patients.name is 'A name'")
+    target.load(schema({"insurer": insurer, "name": {"type": ["string", "null"], "description": "Another"}}))
+    comments = "select column_name, comment from duckdb_columns() where schema_name = 'raw' and comment is not null"
+    assert sorted(target.query(comments)) == [("insurer", "The patient's insurer"), ("name", "A name")]
+
+
 def test_a_column_whose_type_changes_is_kept_beside_the_new_one_twice_in_a_minute(target: Target) -> None:
     types: list[Message] = [{"type": ["string", "null"]}, {"type": ["boolean", "null"]}, {"type": ["number", "null"]}]
     for number, (kind, value) in enumerate(zip(types, ["a", True, 1.5], strict=True)):

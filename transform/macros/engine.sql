@@ -73,10 +73,17 @@
   comment on macro table main.{{ this.identifier }} is {{ duckdb_escape_comment(model.description) }}
 {% endmacro %}
 
-{# dbt comments on the columns that it knows; a column that appeared in the source has a comment, too. #}
+{# dbt comments on the columns that it knows; of one that appeared in the source the loader says what the API does. #}
 {% macro duckdb__alter_column_comment(relation, column_dict) %}
+  {% set query %}
+    select column_name, comment from duckdb_columns()
+    where schema_name = 'raw' and table_name = 'patients' and comment is not null
+  {% endset %}
+  {% set in_raw = {} %}
+  {% for row in run_query(query).rows %}{% do in_raw.update({row[0]: row[1]}) %}{% endfor %}
   {% for column in adapter.get_columns_in_relation(relation) %}
-    {% set description = column_dict.get(column.name, {}).get('description') or 'As the source has it.' %}
+    {% set described = column_dict.get(column.name, {}).get('description') %}
+    {% set description = described or in_raw.get(column.name, 'As the source has it.') %}
     comment on column {{ relation }}.{{ quoted(column.name) }} is {{ duckdb_escape_comment(description) }};
   {% endfor %}
 {% endmacro %}
