@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
+import subprocess
 import time
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import psutil
 import pytest
-from support import bundled_api
+from support import Api, Destination, bundled_api
 
+from toubib_api.app import create_app
+from toubib_api.database import prepare
+from toubib_api.testing import serving
 from toubib_connector.destination import Destination as Writable
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Iterator
 
-    from support import Api, Destination
+    from fastapi import Request, Response
 
 pytestmark = pytest.mark.complete
 
@@ -90,15 +94,83 @@ def test_a_run_that_is_stopped_between_loading_and_building_leaves_no_part_of_it
     assert parts_of_runs(destination) == []
 
 
-def parts_of_runs(destination: Destination) -> list[str]:
+def processes(destination: Destination) -> dict[int, str]:
     """Return the command lines of all processes that write to a destination."""
-    found = []
+    found = {}
     path = str(Writable(destination.path).tools_folder / "scratch" / destination.path.name)
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             if process.environ().get("TARGET_DUCKDB_FILEPATH") == path:
-                found.append(" ".join([*process.cmdline(), ""]))
+                found[process.pid] = " ".join([*process.cmdline(), ""])
     return found
+
+
+def parts_of_runs(destination: Destination) -> list[str]:
+    return list(processes(destination).values())
+
+
+@contextmanager
+def counting_pages(database: Path) -> Iterator[tuple[Api, list[str]]]:
+    """Serve the bundled API, and collect the queries of the pages that it is asked for."""
+    app = create_app(database)
+    pages: list[str] = []
+
+    @app.middleware("http")
+    async def count(request: Request, call_next: Any) -> Response:
+        if request.url.path == "/v1/patients":
+            pages.append(request.url.query)
+        response: Response = await call_next(request)
+        return response
+
+    with serving(app) as url:
+        yield Api(url, database), pages
+
+
+def test_ten_kills_of_a_first_load_lose_nothing_and_repeat_at_most_half_of_it(
+    destination: Destination, tmp_path: Path
+) -> None:
+    patients = 50_000
+    prepare(tmp_path / "toubib.sqlite", patients)
+    with counting_pages(tmp_path / "toubib.sqlite") as (api, pages):
+        for number in range(10):
+            run = destination.start("run", API_BASEURL=api.url)
+            due = len(pages) + patients // 100 // 11
+            while len(pages) < due:
+                assert run.poll() is None, "the run ended too early"
+                time.sleep(0.005)
+            whose = ("", "/tap-toubib ", "/target-duckdb")[number % 3]
+            for pid, command in ({run.pid: ""} | processes(destination)).items():
+                if whose in command:
+                    os.kill(pid, signal.SIGKILL)
+            assert run.wait() != 0
+        outcome = destination.run("run", API_BASEURL=api.url)
+        assert outcome.returncode == 0, outcome.stdout
+        assert holds_every_patient(destination, api)
+    assert not Path(f"{destination.path}.work/scratch").exists()
+    assert len(pages) <= 1.5 * patients / 99
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a small disk")
+@pytest.mark.parametrize("room", [300_000, 2_000_000, 4_000_000])
+def test_a_disk_that_fills_during_a_load_is_told_and_the_next_run_goes_on(tmp_path: Path, room: int) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["/bin/mount", "-t", "tmpfs", "-o", "size=200m", "full", disk], check=True)
+    try:
+        destination = Destination(disk / "patients.duckdb")
+        with bundled_api(tmp_path / "toubib.sqlite", 30_000) as api:
+            assert destination.run("init-db").returncode == 0
+            (disk / "filler").write_bytes(bytes(shutil.disk_usage(disk).free - room))
+            outcome = destination.run("run", API_BASEURL=api.url)
+            assert outcome.returncode == 1
+            assert "No space left" in outcome.stdout.splitlines()[-1]
+            assert "Traceback" not in outcome.stdout
+            (disk / "filler").unlink()
+            outcome = destination.run("run", API_BASEURL=api.url)
+            assert outcome.returncode == 0, outcome.stdout
+            assert holds_every_patient(destination, api)
+    finally:
+        subprocess.run(["/bin/umount", "--lazy", disk], check=True)
 
 
 def test_a_system_database_that_was_left_half_made_is_made_again(destination: Destination, api: Api) -> None:
