@@ -7,6 +7,7 @@ import io
 import json
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -338,8 +339,14 @@ class CommandLine:
     folder: Path
 
     def run(self, path: Path, *messages: Message) -> subprocess.CompletedProcess[str]:
+        return self.run_with({"filepath": str(path), "default_target_schema": "raw"}, *messages)
+
+    def run_with(self, settings: dict[str, str], *messages: Message) -> subprocess.CompletedProcess[str]:
         config = self.folder / "config.json"
-        config.write_text(json.dumps({"filepath": str(path), "default_target_schema": "raw"}))
+        config.write_text(json.dumps(settings))
+        return self.start(config, *messages)
+
+    def start(self, config: Path, *messages: Message) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "target_duckdb_append", "--config", str(config)],
             check=False,
@@ -374,6 +381,51 @@ def test_the_command_names_a_file_that_it_cannot_open(tmp_path: Path) -> None:
     outcome = CommandLine(tmp_path).run(path, schema())
     assert outcome.returncode == 1
     assert str(path) in outcome.stderr.splitlines()[-1]
+    assert "Traceback" not in outcome.stderr
+
+
+def test_the_command_names_a_file_that_path_names(tmp_path: Path) -> None:
+    path = tmp_path / "text.duckdb"
+    path.write_text("something")
+    outcome = CommandLine(tmp_path).run_with({"path": str(path), "default_target_schema": "raw"}, schema())
+    assert outcome.returncode == 1
+    assert str(path) in outcome.stderr.splitlines()[-1]
+    assert "Traceback" not in outcome.stderr
+
+
+@pytest.mark.parametrize("text", [None, "{", "[]", "\xff"], ids=["missing", "cut", "list", "bytes"])
+def test_the_command_tells_of_a_configuration_that_it_cannot_read(tmp_path: Path, text: str | None) -> None:
+    path = tmp_path / "config.json"
+    if text is not None:
+        path.write_bytes(text.encode("latin-1"))
+    outcome = CommandLine(tmp_path).start(path)
+    assert outcome.returncode == 1
+    [line] = outcome.stderr.splitlines()
+    assert str(path) in line
+
+
+def test_the_command_waits_for_somebody_who_reads_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "patients.duckdb"
+    duckdb.connect(str(path)).close()
+    reader = "import duckdb, sys; c = duckdb.connect(sys.argv[1], read_only=True); print(flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", reader, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        process.stdout.readline()
+        leaving = threading.Timer(2, process.communicate)
+        leaving.start()
+        outcome = CommandLine(tmp_path).run(path, schema(), record(id=1, name="x"), state(1))
+        leaving.join()
+    assert (outcome.returncode, outcome.stdout) == (0, '{"bookmark": 1}\n'), outcome.stderr
+
+
+def test_the_command_gives_up_on_a_file_that_somebody_keeps_on_reading(tmp_path: Path) -> None:
+    path = tmp_path / "patients.duckdb"
+    with duckdb.connect(str(path)):
+        outcome = CommandLine(tmp_path).run(path, schema())
+    assert outcome.returncode == 1
+    assert "Could not set lock on file" in outcome.stderr.splitlines()[-1]
     assert "Traceback" not in outcome.stderr
 
 
