@@ -10,7 +10,7 @@ import logging
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from tap_toubib.client import PATIENT_PATH, PATIENTS_PATH
 from tap_toubib.columns import INT64, JSON_TEXT, PRIMARY_KEY, JSONSchema, describe, is_json_text, key_of, name_columns
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tap_toubib.client import ToubibClient
 
 DEFAULT_PAGE_SIZE = 100
+DEFAULT_PORTS = {"http": 80, "https": 443}
 DEFAULT_PROPERTIES: JSONSchema = {
     "id": {"type": "integer"},
     "email": {"type": "string"},
@@ -64,6 +65,11 @@ class Capabilities:
     is_bundled_api: bool = False
     is_understood: bool = False
     is_closed: bool = False
+
+    @property
+    def instants(self) -> set[str]:
+        """The columns that hold instants."""
+        return {name for name, column in self.schema["properties"].items() if column.get("format") == "date-time"}
 
     @property
     def has_single_patients(self) -> bool:
@@ -197,8 +203,15 @@ def _list_columns(columns: Mapping[str, JSONSchema]) -> str:
 def _base_path(servers: Any, api_url: str) -> str:
     """Return the path of the first server of a document, if it is the one that the document came from."""
     server = urlsplit(urljoin(f"{api_url}/", servers[0]["url"] if servers else "/"))
-    is_here = server.netloc == urlsplit(api_url).netloc and "{" not in server.path
+    is_here = _host_and_port(server) == _host_and_port(urlsplit(api_url)) and "{" not in server.path
     return server.path.rstrip("/") if is_here else ""
+
+
+def _host_and_port(address: SplitResult) -> tuple[str | None, int | None]:
+    try:
+        return address.hostname, address.port or DEFAULT_PORTS.get(address.scheme)
+    except ValueError:
+        return address.hostname, None
 
 
 def _below(api_url: str, path: str) -> str:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from tap_toubib.audit import Audit
 from tap_toubib.changes import is_change, is_past
-from tap_toubib.columns import DELETED_AT, PRIMARY_KEY, UPDATED_AT
+from tap_toubib.columns import CREATED_AT, DELETED_AT, PRIMARY_KEY, UPDATED_AT
 from tap_toubib.known_ids import KnownIds, ids_of
 from tap_toubib.overlap import End, Ties
 from tap_toubib.pagination import Scanner
@@ -64,6 +64,7 @@ class Extraction:
         """
         self._client = client
         self._plan = plan
+        self._instants = api.instants
         self._config = config
         self._reject = reject
         self._logger = logger
@@ -114,9 +115,12 @@ class Extraction:
     def _is_by_id(self) -> bool:
         return self._plan.load.field == PRIMARY_KEY
 
-    @property
-    def _lookback(self) -> timedelta:
-        return timedelta(seconds=self._config["lookback_seconds"])
+    def _look_back(self, instant: datetime) -> datetime:
+        """Return how far to read back from an instant: what is committed late carries one from before it."""
+        try:
+            return instant - timedelta(seconds=self._config["lookback_seconds"])
+        except OverflowError:
+            return datetime.min.replace(tzinfo=UTC)
 
     def _since(self) -> datetime | None:
         """Return the instant from which changes are wanted, None for everything."""
@@ -124,8 +128,7 @@ class Extraction:
         if start_date := self._config.get("start_date"):
             instants.append(to_utc(datetime.fromisoformat(start_date)))
         if self._bookmark and not self._config["full_refresh"]:
-            # what is committed late carries an instant from before the bookmark
-            instants.append(to_utc(datetime.fromisoformat(self._bookmark) - self._lookback))
+            instants.append(to_utc(self._look_back(datetime.fromisoformat(self._bookmark))))
         return datetime.fromisoformat(max(instants)) if instants and self._plan.changes else None
 
     def read(self) -> Iterator[Page]:
@@ -148,7 +151,7 @@ class Extraction:
         if began_at and self._plan.changes:
             # what changed during the load; also what was committed late, if the load began in an earlier run: the next
             # one looks back no further than to this one
-            since = began_at - self._lookback if checkpoint else began_at + timedelta(microseconds=1)
+            since = self._look_back(began_at) if checkpoint else began_at + timedelta(microseconds=1)
             yield from self._read_changes(since, {})
 
     def reconcile(self) -> Iterator[Page]:
@@ -165,7 +168,7 @@ class Extraction:
         if self.audit.kind == "full" or (self.audit.kind == "first_load" and not self._is_by_id):
             yield from map(self._take, reconciliation.read_tombstones(self._known_before - self._seen))
         elif self._is_by_id:
-            opened_at = to_utc(self.high_water) if self.high_water else None
+            opened_at = to_utc(self.high_water) if self.high_water and CREATED_AT in self._instants else None
             yield from map(self._take, reconciliation.read_missed(self._scanner, self._plan.load, opened_at))
         elif not self.audit.total_items_after:
             reconciliation.check_deletion_limit(len(self.known))
@@ -229,7 +232,7 @@ class Extraction:
                 if is_past(end.page, order, floor):
                     break
             if ties.hide_rows:
-                # by id they cannot
+                # in the order of a load they hide least
                 for page, _ in self._scanner.read_pages(self._plan.load):
                     yield self._take_changes(page, order, floor)
 

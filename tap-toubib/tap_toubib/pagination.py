@@ -29,11 +29,7 @@ MAX_SETBACKS = 20
 
 
 class Scanner:
-    """Reads pages of patients from the API.
-
-    Attributes:
-        page_size: How many patients it asks for in one request.
-    """
+    """Reads pages of patients from the API."""
 
     def __init__(self, client: ToubibClient, decoder: PageDecoder, page_size: int, max_parallel_requests: int) -> None:
         """Read nothing yet.
@@ -46,14 +42,22 @@ class Scanner:
         """
         self._client = client
         self._decoder = decoder
-        self.page_size = page_size
+        self._page_size = page_size
+        self._longest = 0
         self._max_parallel_requests = max_parallel_requests
+
+    @property
+    def page_length(self) -> int:
+        """How many patients a page holds: as many as are asked for, unless the service gives fewer."""
+        return self._longest or self._page_size
 
     def read_page(self, order: Order, offset: int = 0) -> Page:
         """Return the page at an offset of the collection in an order."""
-        place = {"offset": offset, "limit": self.page_size}
+        place = {"offset": offset, "limit": self._page_size}
         params = place | {"sort_field": order.field, "sort_dir": order.direction}
         page = self._client.get_patients(params, self._decoder.decode)
+        if offset + len(page.rows) < page.total_items:
+            self._longest = max(self._longest, len(page.rows))
         return replace(page, offset=offset, read_at=to_utc(datetime.now(UTC)))
 
     def read_last(self, order: Order, total_items: int) -> Page:
@@ -66,16 +70,18 @@ class Scanner:
         Raises:
             FatalAPIError: The service does not tell where the collection ends.
         """
-        offset = max(total_items - self.page_size + 1, 0)
+        offset = max(total_items - self.page_length + 1, 0)
         for _ in range(MAX_SETBACKS):
             page = self.read_page(order, offset)
             if not page.rows and offset:
-                offset = max(min(page.total_items, offset) - self.page_size + 1, 0)
+                offset = max(min(page.total_items, offset) - self.page_length + 1, 0)
             elif self._is_last(page) or len(page.rows) == 1 or not page.rows:
                 return page
-            else:
-                # the total was of another moment, or pages are smaller than asked for
+            elif len(page.rows) < self.page_length:
+                # the total is of another moment, or wrong
                 offset += len(page.rows) - 1
+            else:
+                offset = max(offset + len(page.rows) - 1, page.total_items - self.page_length + 1)
         raise FatalAPIError("No page of the API ends the collection: it ignores `offset`, or `total_items` is wrong")
 
     def read_newest(self, order: Order) -> Page:
@@ -143,11 +149,11 @@ class Scanner:
 
     def _is_last(self, page: Page) -> bool:
         # a full page may hide another row: the total may have been counted before a row came in front of the others
-        return page.offset + len(page.rows) >= page.total_items and len(page.rows) != self.page_size
+        return page.offset + len(page.rows) >= page.total_items and len(page.rows) != self.page_length
 
     def _read_contiguous(self, end: End, page: Page, order: Order, ahead: ReadAhead) -> Page:
         """Return a page that is contiguous with an end: this one, or one from further back."""
-        back = max(self.page_size // 2, 1)
+        back = max(self.page_length // 2, 1)
         while page.offset > 0 and not is_contiguous(end, page, order):
             page = ahead.read(max(0, min(page.offset, end.offset) - back))
             back *= 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 from tap_toubib.columns import CREATED_AT, PRIMARY_KEY, UPDATED_AT
@@ -16,20 +16,22 @@ DEFAULT_SORT_FIELD = "last_name"
 
 @dataclass(frozen=True)
 class Order:
-    """An order of the collection."""
+    """An order of the collection.
+
+    Attributes:
+        field: What patients are sorted by.
+        direction: `asc` or `desc`.
+        is_instant: Whether the field holds instants, which sort as text in the same way.
+    """
 
     field: str
     direction: str = "asc"
+    is_instant: bool = False
 
     @property
     def is_unique(self) -> bool:
         """Whether no two patients have the same place: the order of others changes from one request to the next."""
         return self.field in {PRIMARY_KEY, EMAIL}
-
-    @property
-    def is_instant(self) -> bool:
-        """Whether it is one of instants, which compare as text, too."""
-        return self.field in {CREATED_AT, UPDATED_AT}
 
 
 @dataclass(frozen=True)
@@ -48,15 +50,16 @@ class Plan:
     def of(cls, api: Capabilities) -> Self:
         """Return the plan for an API."""
         columns = api.schema["properties"].keys() & api.sortable
-        instants = {name for name in columns if api.schema["properties"][name].get("format") == "date-time"}
-        orders = (Order(PRIMARY_KEY), Order(EMAIL), Order(CREATED_AT), Order(UPDATED_AT, "desc"))
+        by_update = Order(UPDATED_AT, "desc", is_instant=UPDATED_AT in api.instants)
+        by_creation = Order(CREATED_AT, is_instant=CREATED_AT in api.instants)
         any_other = Order(min(columns or api.sortable, default=DEFAULT_SORT_FIELD))
+        orders = (Order(PRIMARY_KEY), Order(EMAIL), by_creation, by_update)
         load = next((order for order in orders if order.field in columns), any_other)
-        if UPDATED_AT not in instants:
+        if UPDATED_AT not in columns & api.instants:
             return cls(load, ())
         if UPDATED_AT not in api.nullable:
-            return cls(load, (Order(UPDATED_AT, "desc"),))
+            return cls(load, (by_update,))
         # a patient that was never updated may be without the one instant, but not without the other
-        if CREATED_AT in instants:
-            return cls(load, (Order(UPDATED_AT, "desc"), Order(CREATED_AT, "desc")))
+        if CREATED_AT in columns & api.instants:
+            return cls(load, (by_update, replace(by_creation, direction="desc")))
         return cls(load, ())

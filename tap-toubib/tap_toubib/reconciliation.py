@@ -83,6 +83,7 @@ class Reconciliation:
             scanner: Reads the pages.
             order: By id, ascending.
             opened_at: The newest change that the source showed as the run began: who was created since was not missed.
+                None if the source does not tell when a patient was created.
         """
         self.check_deletion_limit(len(self._known) - self._audit.total_items_after)
         comparison = RankComparison(scanner, order, self._known)
@@ -178,7 +179,7 @@ class RankComparison:
             if between == self._expected.count_between(interval.low, interval.high):
                 continue
             if between > 0:
-                middle = interval.low_rank + 1 + max((between - self._scanner.page_size) // 2, 0)
+                middle = interval.low_rank + 1 + max((between - self._scanner.page_length) // 2, 0)
                 intervals += yield from self._split(interval, middle)
             else:
                 self._settle([], interval.low, interval.high)

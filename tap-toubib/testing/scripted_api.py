@@ -143,11 +143,9 @@ class Api:
     requests: list[Request] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def offer(
-        self, *sortable: str, nullable: tuple[str, ...] = (), without: tuple[str, ...] = (), **columns: Row
-    ) -> None:
-        """Document what can be sorted by, what can be null, what is missing, and further columns."""
-        self.document = openapi(*sortable, nullable=nullable, without=without, **columns)
+    def offer(self, *sortable: str, **described: Any) -> None:
+        """Document what `openapi` is told."""
+        self.document = openapi(*sortable, **described)
 
     def add(self, key: int, **columns: Any) -> Row:
         """Add a patient, last updated on the day of January 2024 that its id says."""

@@ -212,6 +212,18 @@ def test_a_patient_created_during_the_run_was_not_missed(api: Api, run: Runner, 
     assert output.sync["recovered"] == 0
 
 
+def test_created_at_that_is_not_an_instant_does_not_tell_who_was_missed(api: Api, run: Runner) -> None:
+    api.offer("id", "created_at", "updated_at", created_at={"type": "integer"})
+    for key in range(1, 301):
+        api.rows.append({"id": key, "created_at": key, "updated_at": BOOKMARK if key == 1 else OLD})
+    hidden = [api.rows.pop(place) for place in (200, 100)]
+    state = run().state
+    api.rows += hidden
+    output = run(state=state, lookback_seconds=0)
+    assert {row["id"] for row in hidden} <= {*output.ids}
+    assert output.sync["recovered"] == 2
+
+
 @pytest.mark.parametrize("by", [-150, -1, 1, 10, 150])
 def test_a_wrong_total_costs_a_few_requests_and_nothing_else(
     api: Api, run: Runner, loaded: Callable[..., Row], monkeypatch: pytest.MonkeyPatch, by: int
@@ -236,6 +248,18 @@ def test_pages_smaller_than_asked_for_hide_no_patient(api: Api, run: Runner, loa
     api.largest_page = 30
     remove(api, 7, 299)
     assert sorted(deleted(run(state=state))) == [7, 299]
+
+
+def test_a_service_that_gives_far_smaller_pages_than_it_documents_is_reconciled(
+    api: Api, run: Runner, loaded: Callable[..., Row]
+) -> None:
+    api.offer("id", "created_at", "updated_at", limit={"type": "integer", "maximum": 1_000})
+    api.largest_page = 25
+    state = loaded(2_000)
+    remove(api, 1_000)
+    output = run(state=state)
+    assert deleted(output) == [1_000]
+    assert len(api.pages) <= 3 + 2 * 7
 
 
 def test_a_service_that_ignores_the_offset_fails_the_run(

@@ -428,6 +428,11 @@ def test_column_of_one_form_of_a_patient_is_nullable(document: Document) -> None
         ("http://host", "/v1/patients", [{"url": "https://elsewhere.example/api"}], "/v1/patients"),
         ("http://host/apiary", "/v1/patients", [{"url": "/api"}], "/api/v1/patients"),
         ("http://user:secret@host/api", "/v1/patients", [{"url": "/api"}], "/v1/patients"),
+        ("http://user:secret@host:8000", "/v1/patients", [{"url": "http://host:8000/api"}], "/api/v1/patients"),
+        ("http://host", "/v1/patients", [{"url": "http://HOST:80/api"}], "/api/v1/patients"),
+        ("https://host:443", "/v1/patients", [{"url": "https://host/api"}], "/api/v1/patients"),
+        ("http://host", "/v1/patients", [{"url": "http://host:8000/api"}], "/v1/patients"),
+        ("http://host", "/v1/patients", [{"url": "http://host:port/api"}], "/v1/patients"),
     ],
 )
 def test_patients_are_where_the_document_says(

@@ -10,8 +10,9 @@ from tap_toubib.plan import Order, Plan
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-NEWEST_UPDATED = Order("updated_at", "desc")
-NEWEST_CREATED = Order("created_at", "desc")
+NEWEST_UPDATED = Order("updated_at", "desc", is_instant=True)
+CREATED = Order("created_at", is_instant=True)
+NEWEST_CREATED = Order("created_at", "desc", is_instant=True)
 
 
 @pytest.mark.parametrize(
@@ -19,11 +20,11 @@ NEWEST_CREATED = Order("created_at", "desc")
     [
         (("id", "updated_at"), (), Plan(Order("id"), (NEWEST_UPDATED,))),
         (("id", "created_at", "updated_at"), (), Plan(Order("id"), (NEWEST_UPDATED,))),
-        (("created_at", "updated_at"), (), Plan(Order("created_at"), (NEWEST_UPDATED,))),
+        (("created_at", "updated_at"), (), Plan(CREATED, (NEWEST_UPDATED,))),
         (("email", "created_at", "updated_at"), (), Plan(Order("email"), (NEWEST_UPDATED,))),
         (("updated_at",), (), Plan(NEWEST_UPDATED, (NEWEST_UPDATED,))),
         (("id", "created_at"), (), Plan(Order("id"), ())),
-        (("created_at",), (), Plan(Order("created_at"), ())),
+        (("created_at",), (), Plan(CREATED, ())),
         (("last_name",), (), Plan(Order("last_name"), ())),
         (("surname", "town"), (), Plan(Order("surname"), ())),
         ((), (), Plan(Order("last_name"), ())),
@@ -69,3 +70,11 @@ def test_changes_are_told_by_instants_only(document: Callable[..., dict[str, Any
     assert Plan.of(read_document(described)) == Plan(Order("id"), ())
     nullable = document("id", "created_at", "updated_at", nullable=("updated_at",), created_at=column)
     assert Plan.of(read_document(nullable)) == Plan(Order("id"), ())
+
+
+@pytest.mark.parametrize("column", [{"type": "integer"}, {"type": "string"}], ids=str)
+def test_field_is_an_instant_if_the_document_says_so_whatever_its_name(
+    document: Callable[..., dict[str, Any]], column: dict[str, str]
+) -> None:
+    described = document("created_at", created_at=column)
+    assert Plan.of(read_document(described)) == Plan(Order("created_at"), ())
