@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 import backoff
 import requests
-import requests.auth
 from requests.adapters import HTTPAdapter
-from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
+from singer_sdk.authenticators import BearerTokenAuthenticator
+from singer_sdk.exceptions import ConfigurationError, FatalAPIError, RetriableAPIError
 
 from tap_toubib.failures import UnresolvedNameError, explain
 
@@ -55,20 +55,9 @@ HINTS: dict[int, str] = {
     HTTPStatus.NOT_FOUND: "check that api_url (API_BASEURL) is the base URL of a Toubib service",
 }
 
+TOKEN = re.compile("[!-~]+")
+
 T = TypeVar("T")
-
-
-class BearerAuth(requests.auth.AuthBase):
-    """Sends a token. As a header of the session it would give way to what a .netrc file says of the host."""
-
-    def __init__(self, token: str) -> None:
-        """Keep the token."""
-        self._header = f"Bearer {token}"
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Sign a request."""
-        request.headers["Authorization"] = self._header
-        return request
 
 
 class ToubibClient:
@@ -105,7 +94,11 @@ class ToubibClient:
             self._session.mount(scheme, HTTPAdapter(pool_maxsize=max_parallel_requests))
         self._session.headers["User-Agent"] = user_agent
         if auth_token:
-            self._session.auth = BearerAuth(auth_token)
+            # the setting has no pattern: the SDK quotes what does not match one
+            if not TOKEN.fullmatch(auth_token):
+                raise ConfigurationError("auth_token (TAP_TOUBIB_AUTH_TOKEN) holds more than visible ASCII characters")
+            # as a header of the session it would give way to what a .netrc file says of the host
+            self._session.auth = BearerTokenAuthenticator(token=auth_token)
         self.list_requests = 0
         self._counting = Lock()
 

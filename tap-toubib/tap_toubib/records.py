@@ -59,7 +59,7 @@ class Rejected:
 
     Attributes:
         id: The patient's id as text, if it has one.
-        field: The column at fault, if one can be named.
+        field: The field at fault, as the API calls it, if one can be named.
         reason: What is wrong with it; never the value.
         record: The whole record, as JSON text in ASCII.
     """

@@ -20,9 +20,10 @@ from tap_toubib.discovery import Capabilities, discover
 from tap_toubib.streams.patients import PatientsStream
 from tap_toubib.streams.rejected_records import RejectedRecordsStream
 from tap_toubib.streams.syncs import SyncsStream
+from tap_toubib.values import to_utc
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from singer_sdk import Stream
     from singer_sdk.helpers.capabilities import CapabilitiesEnum
@@ -121,6 +122,11 @@ class TapToubib(Tap):
         ),
     ).to_dict()
 
+    def __init__(self, *, config: Mapping[str, Any] | None = None, **options: Any) -> None:
+        """Take a setting that is null for one that is not set, so that its default holds."""
+        given = {name: value for name, value in (config or {}).items() if value is not None}
+        super().__init__(config=given, **options)
+
     @cached_property
     def client(self) -> ToubibClient:
         """The connection to the API that all streams share."""
@@ -150,7 +156,7 @@ class TapToubib(Tap):
             ConfigurationError: A setting is not what it should be.
         """
         try:
-            datetime.fromisoformat(self.config.get("start_date", "1970-01-01"))
+            to_utc(datetime.fromisoformat(self.config.get("start_date", "1970-01-01")))
         except ValueError as error:
             raise ConfigurationError("start_date is not an ISO 8601 date or date-time, such as 2024-01-31") from error
         folder = BatchFolder(self.config.get("batch_config"))

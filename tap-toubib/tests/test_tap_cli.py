@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
     Tap = Callable[..., subprocess.CompletedProcess[str]]
 
-SETTINGS = {"api_url", "auth_token", "start_date", "page_size", "lookback_seconds", "user_agent", "request_timeout"}
+SETTINGS = {
+    *("api_url", "auth_token", "start_date", "page_size", "lookback_seconds", "full_refresh", "max_deleted_percent"),
+    *("max_parallel_requests", "user_agent", "request_timeout"),
+}
 
 
 @pytest.fixture
@@ -92,6 +95,38 @@ def test_connection_test_reads_one_patient(tap: Tap, api: Api) -> None:
     assert types(done.stdout).count(("RECORD", "patients")) == 1
 
 
+def test_connection_test_leaves_no_file_behind(tap: Tap, api: Api, tmp_path: Path) -> None:
+    for key in range(1, 29):
+        api.add(key)
+    api.rows[-1]["updated_at"] = "soon"
+    folder = tmp_path / "batches"
+    batch_config = {"encoding": {"format": "jsonl", "compression": "none"}, "storage": {"root": str(folder)}}
+    done = tap("--test", config={"api_url": api.url, "batch_config": batch_config, "page_size": 5})
+    assert done.returncode == 0
+    assert types(done.stdout).count(("RECORD", "patients")) == 1
+    assert len(api.pages) <= 2
+    assert not folder.exists() or not [*folder.iterdir()]
+
+
+@pytest.mark.parametrize(
+    "setting",
+    sorted(SETTINGS - {"api_url"} | {"batch_config", "stream_maps"}),
+)
+def test_setting_that_is_null_counts_as_not_set(tap: Tap, api: Api, setting: str) -> None:
+    api.add(1)
+    done = tap(config={"api_url": api.url, setting: None})
+    assert done.returncode == 0, done.stderr
+    assert types(done.stdout).count(("RECORD", "patients")) == 1
+
+
+@pytest.mark.parametrize("token", ["s3cret\n", "s3\r\ncret", "s3cret\u20ac", "s3cret\x00"], ids=ascii)
+def test_token_that_no_header_can_hold_ends_with_one_line_that_does_not_show_it(tap: Tap, api: Api, token: str) -> None:
+    done = tap(config={"api_url": api.url, "auth_token": token})
+    assert_failed_with_one_line(done, "auth_token")
+    assert "s3" not in done.stderr
+    assert not api.requests
+
+
 def test_run_from_files_goes_on_from_the_state(tap: Tap, api: Api) -> None:
     for key in range(1, 5):
         api.add(key)
@@ -115,12 +150,13 @@ def test_run_from_files_goes_on_from_the_state(tap: Tap, api: Api) -> None:
         ({}, (), "api_url"),
         ({"api_url": "http://toubib:8000", "page_size": 1}, (), "page_size"),
         ({"api_url": "http://toubib:8000", "start_date": "soon"}, (), "start_date"),
+        ({"api_url": "http://toubib:8000", "start_date": "0001-01-01T00:00:00+05:00"}, (), "start_date"),
         ({"api_url": "http://toubib:8000", "lookback_seconds": 10**9}, (), "lookback_seconds"),
         ({"api_url": "toubib:8000"}, (), "api_url"),
         ({"api_url": "toubib:8000"}, ("--discover",), "api_url"),
         ({"api_url": "toubib:8000"}, ("--test",), "api_url"),
     ],
-    ids=["missing", "page of one", "no date", "ages", "no URL", "discover", "test"],
+    ids=["missing", "page of one", "no date", "before time", "ages", "no URL", "discover", "test"],
 )
 def test_configuration_that_makes_no_sense_is_explained_without_a_traceback(
     tap: Tap, config: dict[str, Any], args: tuple[str, ...], setting: str

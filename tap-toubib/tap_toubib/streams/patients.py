@@ -118,8 +118,12 @@ class PatientsStream(Stream):
         self.extraction.finish()
 
     def get_batch_config(self, config: Mapping[str, Any]) -> BatchConfig | None:
-        """Return None where records have to leave one by one: nothing else was set, or a stream map changes them."""
-        return self._folder.config if leaves_unmapped(self) else None
+        """Return None where records have to leave one by one: nothing else was set, or a stream map changes them.
+
+        So do those of a connection test, which the SDK ends after one.
+        """
+        is_test = self.ABORT_AT_RECORD_COUNT is not None
+        return self._folder.config if leaves_unmapped(self) and not is_test else None
 
     def get_batches(
         self, batch_config: BatchConfig, context: Context | None = None

@@ -28,7 +28,9 @@ class RejectedRecordsStream(Stream):
     name = "rejected_records"
     schema = th.PropertiesList(
         th.Property("id", th.StringType, description="The patient's id, if it has one."),
-        th.Property("field", th.StringType, description="The column at fault, if one can be named."),
+        th.Property(
+            "field", th.StringType, description="The field at fault, as the API calls it, if one can be named."
+        ),
         th.Property("reason", th.StringType, description="What is wrong with it."),
         th.Property("record", th.StringType, description="The record as JSON text."),
     ).to_dict()
@@ -75,8 +77,12 @@ class RejectedRecordsStream(Stream):
             self._files = []
 
     def get_batch_config(self, config: Mapping[str, Any]) -> BatchConfig | None:
-        """Return None where records have to leave one by one: nothing else was set, or a stream map changes them."""
-        return self._folder.config if leaves_unmapped(self) else None
+        """Return None where records have to leave one by one: nothing else was set, or a stream map changes them.
+
+        So do those of a connection test, which the SDK ends after one.
+        """
+        is_test = self.ABORT_AT_RECORD_COUNT is not None
+        return self._folder.config if leaves_unmapped(self) and not is_test else None
 
     def get_batches(
         self, batch_config: BatchConfig, context: Context | None = None
