@@ -16,6 +16,10 @@ def test_meltano_run_loads_into_the_destination_that_the_environment_names(
     tmp_path: Path, destination: Destination
 ) -> None:
     destination.path.parent.mkdir()
+    # what another run by hand, into the default destination, is about to load
+    others = PROJECT / "data/destination.duckdb.work/batches/tap-toubib-patients-of-another-run.jsonl"
+    others.parent.mkdir(parents=True, exist_ok=True)
+    others.touch()
     environment = {
         "DESTINATION_DUCKDB_PATH": str(destination.path),
         "MELTANO_DATABASE_URI": f"sqlite:///{tmp_path}/meltano.db",
@@ -27,6 +31,8 @@ def test_meltano_run_loads_into_the_destination_that_the_environment_names(
                 PROJECT / ".venv/bin/meltano", "run", "tap-toubib", "target-duckdb", API_BASEURL=api.url, **environment
             )
             assert outcome.returncode == 0, outcome.stdout
+    assert others.exists()
+    others.unlink()
     assert destination.query("select kind, requests from raw.syncs order by started_at") == [
         ("first_load", 4 + 2),
         ("changes", 1 + 2),
