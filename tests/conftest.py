@@ -1,14 +1,14 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from dbt_process import Dbt
+from story import Story, read_story, tell_story, write_story
 from support import Destination
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -22,3 +22,16 @@ def dbt() -> Iterator[Dbt]:
     """A dbt that has parsed the project, for any number of databases."""
     with Dbt() as process:
         yield process
+
+
+@pytest.fixture(scope="session")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
+    """The main story, told once for all workers."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    file = folder / "story.json"
+    with (folder / "story.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not file.exists():
+            write_story(tell_story(folder / "story"), file)
+    return read_story(file)

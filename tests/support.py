@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,18 +81,6 @@ class Destination:
         settings = ["RUNNER=local", f"API_BASEURL={api_url}", f"DESTINATION_DUCKDB_PATH={self.path}", *variables]
         return run("make", target, *settings, typed=typed)
 
-    def dbt(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run dbt as Meltano does, without its start-up."""
-        return run(
-            PROJECT / ".meltano/utilities/dbt/venv/bin/dbt",
-            *arguments,
-            *("--project-dir", "transform", "--profiles-dir", "transform"),
-            DBT_DUCKDB_PATH=str(self.path),
-            DBT_TARGET_PATH=f"{self.path}.work/dbt",
-            DBT_LOG_PATH=f"{self.path}.work/logs",
-            TZ="UTC",
-        )
-
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command of the connector, as what a schedule calls does."""
         return run(CONNECTOR, *arguments, DESTINATION_DUCKDB_PATH=str(self.path), **environment)
@@ -131,6 +120,16 @@ class Destination:
     def copy(self, path: Path) -> Destination:
         shutil.copy(self.path, path)
         return Destination(path)
+
+
+def as_loaded(patient: dict[str, Any]) -> dict[str, Any]:
+    """Return a patient of the API with the types that the destination has."""
+    instants = {name: datetime.fromisoformat(patient[name]).astimezone(UTC) for name in ("created_at", "updated_at")}
+    return (
+        {name: value for name, value in patient.items() if name != "id"}
+        | {"patient_id": patient["id"], "date_of_birth": date.fromisoformat(patient["date_of_birth"])}
+        | {name: instant.replace(tzinfo=None) for name, instant in instants.items()}
+    )
 
 
 def run(*command: str | Path, typed: str = "", **environment: str) -> subprocess.CompletedProcess[str]:

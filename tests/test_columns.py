@@ -69,6 +69,7 @@ def test_columns_that_appear_are_loaded_and_tracked_by_the_next_run(destination:
     assert versions == [(1, None, None, None, None), (2, "A-17", True, "Zoé", "O'Hara")]
 
 
+@pytest.mark.complete
 def test_a_column_that_appears_makes_no_version_where_all_is_read_again(destination: Destination, api: Api) -> None:
     without = ("created_at", "updated_at")
     api.offer("id", without=without, email=TEXT)
@@ -89,6 +90,7 @@ def test_a_column_that_appears_makes_no_version_where_all_is_read_again(destinat
     assert valid_from == observed_at
 
 
+@pytest.mark.complete
 def test_a_column_whose_type_changes_becomes_text(destination: Destination, api: Api) -> None:
     api.offer(*SORTABLE, nullable=("ward",), email=TEXT, ward={"type": "integer"})
     update(api, 3, ward=7)

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from support import PROJECT, Destination, bundled_api
+from dbt_process import Dbt
+from story import UPDATED, Story
+from support import PROJECT, Destination
 
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 STATEMENTS = [
@@ -21,16 +23,8 @@ QUERIES = sorted((PROJECT / "transform/analyses").glob("*.sql"))
 
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory: pytest.TempPathFactory) -> Destination:
-    """A destination after two runs, patient 42 changed and another one created in between."""
-    folder = tmp_path_factory.mktemp("database")
-    destination = Destination(folder / "patients.duckdb")
-    with bundled_api(folder / "toubib.sqlite", 60) as api:
-        assert destination.make("run", api_url=api.url).returncode == 0
-        api.update(42, last_name="Changed")
-        api.create(email="n@example.org", first_name="N", last_name="N", date_of_birth="2000-01-01", total_visits=0)
-        assert destination.make("run", api_url=api.url).returncode == 0
-    return destination
+def loaded(tmp_path_factory: pytest.TempPathFactory, story: Story) -> Destination:
+    return story.copy_destination(tmp_path_factory.mktemp("database") / "folder")
 
 
 def ask(destination: Destination, *lines: str) -> str:
@@ -63,14 +57,14 @@ def test_a_ready_query_takes_the_patient_and_the_instant_as_variables(loaded: De
     history, on_a_day = (
         f".read transform/analyses/{name}.sql" for name in ("history_of_a_patient", "patient_on_a_day")
     )
-    assert "42,2," in ask(loaded, history)
-    assert "7,1," in ask(loaded, "set variable patient_id = 7;", history)
-    present = ask(loaded, "set variable patient_id = 42;", on_a_day)
-    assert "patient_id,42" in present
-    assert "last_name,Changed" in present
-    [(changed_at,)] = loaded.query("select changed_at from main.patient_changes")
+    assert "1234,2," in ask(loaded, history)
+    assert "8,1," in ask(loaded, "set variable patient_id = 8;", history)
+    present = ask(loaded, "set variable patient_id = 7;", on_a_day)
+    assert "patient_id,7" in present
+    assert 'last_name,"Née-7"' in present
+    [(changed_at,)] = loaded.query("select changed_at from main.patient_changes where patient_id = 7")
     then = f"set variable instant = '{changed_at - timedelta(seconds=1)}';"
-    assert "last_name,Changed" not in ask(loaded, "set variable patient_id = 42;", then, on_a_day)
+    assert 'last_name,"Née-7"' not in ask(loaded, "set variable patient_id = 7;", then, on_a_day)
 
 
 def test_the_prompt_needs_a_file(destination: Destination) -> None:
@@ -80,7 +74,8 @@ def test_the_prompt_needs_a_file(destination: Destination) -> None:
 
 
 def test_what_changed_is_a_row_for_each_field(loaded: Destination) -> None:
-    assert loaded.query("select patient_id, field, new from main.patient_changes") == [(42, "last_name", "Changed")]
+    changes = loaded.query("select patient_id, field, new from main.patient_changes order by patient_id")
+    assert changes == [(patient_id, "last_name", f"Née-{patient_id}") for patient_id in UPDATED]
 
 
 def test_the_prompt_changes_nothing(loaded: Destination) -> None:
@@ -94,16 +89,16 @@ def test_a_renamed_file_answers_the_same(loaded: Destination, tmp_path: Path) ->
 
 
 def test_an_instant_is_in_utc_whatever_the_zone_of_the_session(loaded: Destination) -> None:
-    query = "select last_name from main.patients_as_of({}) where patient_id = 42"
-    [(changed_at,)] = loaded.query("select changed_at from main.patient_changes")
+    query = "select last_name from main.patients_as_of({}) where patient_id = 7"
+    [(changed_at,)] = loaded.query("select changed_at from main.patient_changes where patient_id = 7")
     # Montreal is behind UTC by five hours then
     behind = changed_at.replace(tzinfo=UTC).astimezone(timezone(timedelta(hours=-5)))
     with duckdb.connect(str(loaded.path), read_only=True) as connection:
         connection.execute("set timezone = 'America/Montreal'")
         for instant in ("now()", f"'{changed_at}'", f"timestamp '{changed_at}'", f"'{behind}'", f"'{changed_at}Z'"):
-            assert connection.sql(query.format(instant)).fetchall() == [("Changed",)], instant
+            assert connection.sql(query.format(instant)).fetchall() == [("Née-7",)], instant
         earlier = behind - timedelta(microseconds=1)
-        assert connection.sql(query.format(f"'{earlier}'")).fetchall() != [("Changed",)]
+        assert connection.sql(query.format(f"'{earlier}'")).fetchall() != [("Née-7",)]
 
 
 def test_every_table_and_documented_column_has_a_comment(loaded: Destination) -> None:
@@ -123,6 +118,7 @@ def test_every_table_and_documented_column_has_a_comment(loaded: Destination) ->
     assert "as they stood at that instant" in comments[0][0]
 
 
+@pytest.mark.complete
 def test_the_site_is_one_page(loaded: Destination) -> None:
     outcome = loaded.make("docs")
     assert outcome.returncode == 0, outcome.stdout
@@ -135,7 +131,7 @@ def test_the_site_is_one_page(loaded: Destination) -> None:
     assert 'resource_types:["model","source"],depth:1' in text
 
 
-def test_the_unit_tests_of_the_rules_pass(loaded: Destination) -> None:
-    outcome = loaded.dbt("test", "--select", "test_type:unit")
-    assert outcome.returncode == 0, outcome.stdout
-    assert "8 unit tests" in outcome.stdout
+def test_the_unit_tests_of_the_rules_pass(loaded: Destination, dbt: Dbt) -> None:
+    code, printed = dbt.run(loaded.path, "test", "--select", "test_type:unit")
+    assert code == 0, printed
+    assert "8 unit tests" in printed

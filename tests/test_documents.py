@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from support import PROJECT, run
+from support import PROJECT, Destination, run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support import Destination
+    from dbt_process import Dbt
 
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 TAP = PROJECT / ".meltano/extractors/tap-toubib/venv/bin/tap-toubib"
@@ -81,8 +81,9 @@ def test_compose_passes_the_settings_on_that_the_environment_has(extractor: dict
     assert {name for name, value in passed.items() if value is None} == names | {"TOUBIB_PUBLISH"}
 
 
-def test_every_column_is_described(destination: Destination) -> None:
-    assert destination.make("init-db").returncode == 0
+def test_every_column_is_described(tmp_path: Path, dbt: Dbt) -> None:
+    destination = Destination(tmp_path / "patients.duckdb")
+    dbt.build(destination.path)
     described: dict[str, dict[str, str]] = {}
     for path in (PROJECT / "transform/models").rglob("*.yml"):
         for model in yaml.safe_load(path.read_text()).get("models", []):

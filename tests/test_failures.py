@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from fastapi import FastAPI, Response
+from story import Story
 from support import Destination, bundled_api
 
 from toubib_api.app import create_app
@@ -37,13 +39,8 @@ def api_that_answers(status: int, *, healthy: bool) -> FastAPI:
 
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory: pytest.TempPathFactory) -> Destination:
-    """A destination after a first run."""
-    folder = tmp_path_factory.mktemp("loaded")
-    destination = Destination(folder / "destination.duckdb")
-    with bundled_api(folder / "toubib.sqlite", 20) as api:
-        assert destination.make("run", api_url=api.url).returncode == 0
-    return destination
+def loaded(tmp_path_factory: pytest.TempPathFactory, story: Story) -> Destination:
+    return story.copy_destination(tmp_path_factory.mktemp("loaded") / "folder")
 
 
 @pytest.fixture(autouse=True)
@@ -112,11 +109,13 @@ def test_a_destination_that_is_a_folder(tmp_path: Path) -> None:
     assert outcome.stdout.startswith(f"Error: {tmp_path} is a directory. ")
 
 
-def test_a_state_that_cannot_be_read(loaded: Destination, tmp_path: Path) -> None:
+@pytest.mark.complete
+def test_a_state_that_cannot_be_read(loaded: Destination, story: Story, tmp_path: Path) -> None:
     copy = loaded.copy(tmp_path / "patients.duckdb")
+    shutil.copy(story.database, tmp_path)
     state = Path(f"{copy.path}.meltano.db")
     state.write_text("no database\n" * 1000)
-    with bundled_api(tmp_path / "toubib.sqlite", 20) as api:
+    with bundled_api(tmp_path / story.database.name) as api:
         assert f"Error: Cannot read {state}: file is not a database" in said(copy, api.url)
         state.unlink()
         assert "0 new, 0 changed, 0 deleted" in copy.make("run", api_url=api.url).stdout

@@ -11,6 +11,7 @@ from scripted_api import Api, openapi, serving
 if TYPE_CHECKING:
     from support import Destination
 
+pytestmark = pytest.mark.complete
 TEXT = {"type": "string"}
 INSTANTS = ("created_at", "updated_at")
 DOCUMENTS = {

@@ -1,15 +1,12 @@
-"""An API that fails now and then, and a first load that is killed again and again: all is there in the end."""
+"""An API that fails now and then: all is there in the end."""
 
 from __future__ import annotations
 
-import os
-import signal
-import time
 from contextlib import contextmanager
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-import psutil
+import pytest
 from support import Api
 
 from toubib_api.app import create_app
@@ -17,11 +14,9 @@ from toubib_api.database import prepare
 from toubib_api.testing import serving
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Iterator
     from pathlib import Path
 
-    import pytest
     from support import Destination
 
 
@@ -67,6 +62,7 @@ def faulty(database: Path, patients: int) -> Iterator[tuple[Api, Faults]]:
         yield Api(url, database), faults
 
 
+@pytest.mark.complete
 def test_an_api_that_fails_now_and_then(
     tmp_path: Path, destination: Destination, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,32 +77,3 @@ def test_an_api_that_fails_now_and_then(
         faults.rates.clear()
         current = destination.query("select patient_id, email from main.patients order by 1")
         assert current == [(patient["id"], patient["email"]) for _, patient in sorted(api.patients().items())]
-
-
-def part_of(run: subprocess.Popen[bytes], name: str) -> psutil.Process:
-    """Return the process of a run that is the tap, or the target."""
-    children = psutil.Process(run.pid).children(recursive=True)
-    return next(child for child in children if any(name in argument for argument in child.cmdline()))
-
-
-def test_a_first_load_that_is_killed_again_and_again(tmp_path: Path, destination: Destination) -> None:
-    random = Random(2)  # noqa: S311 (a game, no secret)
-    with faulty(tmp_path / "toubib.sqlite", 50_000) as (api, faults):
-        for victim in ["run", "bin/tap-toubib", "bin/target-duckdb"] * 2:
-            run = destination.start("run", API_BASEURL=api.url)
-            until = faults.list_requests + random.randint(1, 90)
-            while faults.list_requests < until:
-                assert run.poll() is None, "the run ended too early"
-                time.sleep(0.01)
-            if victim == "run":
-                os.killpg(run.pid, signal.SIGKILL)
-            else:
-                part_of(run, victim).kill()
-            assert run.wait() != 0
-        outcome = destination.make("run", api_url=api.url)
-        assert outcome.returncode == 0, outcome.stdout
-        requests = faults.list_requests
-        current = destination.query("select patient_id, email from main.patients order by 1")
-        assert current == [(patient["id"], patient["email"]) for _, patient in sorted(api.patients().items())]
-    undisturbed = 1 + 506 + 1
-    assert requests <= 1.5 * undisturbed

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from support import Api
 
+pytestmark = pytest.mark.complete
 PATIENTS = 400
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
 from fastapi import FastAPI, Response
 
 from toubib_api.testing import serving
@@ -62,6 +63,7 @@ def test_records_that_fit_no_type_are_quarantined(destination: Destination) -> N
     assert sorted(json.dumps(json.loads(text)) for (text,) in kept) == sorted(map(json.dumps, sent))
 
 
+@pytest.mark.complete
 def test_what_every_run_reads_again_is_quarantined_once(destination: Destination) -> None:
     sizes = "select (select count(*) from raw.patients), (select count(*) from raw.rejected_records)"
     with serving(api_with_bad_records()) as url:

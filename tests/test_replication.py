@@ -1,91 +1,10 @@
-"""The main story: a first run, changes through the API, a second run, and a third one with nothing to do."""
+"""What the runs of the main story leave in the destination."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any
-
 import pytest
-from support import Destination, bundled_api
-
-if TYPE_CHECKING:
-    from support import Api
-
-PATIENTS = 1_234
-HOSTILE = [
-    "O'Brien-Łukasiewicz",
-    'say "hello"',
-    "two\nlines",
-    "carriage\r\nreturn",
-    "comma, semicolon; tab\t and | pipe",
-    "emoji 😀 and 👩‍⚕️",
-    "田中 Ω é ñ",
-    "back\\slash",
-    "NULL",
-    " spaces ",
-    "'; drop table patients; --",
-    "\u2028 line separator",
-]
-
-
-@dataclass(frozen=True)
-class Story:
-    """What is left after each run: a copy of the destination, what was printed, and what the API showed."""
-
-    source: list[dict[int, dict[str, Any]]]
-    printed: list[str]
-    after: list[Destination]
-    updated: set[int]
-    created: set[int]
-
-
-@pytest.fixture(scope="module")
-def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
-    folder = tmp_path_factory.mktemp("story")
-    destination = Destination(folder / "destination.duckdb")
-    result = Story([], [], [], {7, 500, PATIENTS}, set())
-    with bundled_api(folder / "toubib.sqlite", PATIENTS) as api:
-        for patient_id, name in enumerate(HOSTILE, start=100):
-            api.update(patient_id, first_name=name)
-
-        def run() -> None:
-            outcome = destination.make("run", api_url=api.url)
-            assert outcome.returncode == 0, outcome.stdout
-            result.source.append(api.patients())
-            result.printed.append(outcome.stdout)
-            result.after.append(destination.copy(folder / f"after_{len(result.after)}.duckdb"))
-
-        assert destination.make("init-db").returncode == 0
-        run()
-        change_through_the_api(api, result)
-        run()
-        run()
-    return result
-
-
-def change_through_the_api(api: Api, story: Story) -> None:
-    for patient_id in story.updated:
-        api.update(patient_id, last_name=f"Née-{patient_id}")
-    for number in range(2):
-        patient = api.create(
-            email=f"new{number}@example.org",
-            first_name="Zoë",
-            last_name="Ny",
-            date_of_birth="2001-02-03",
-            total_visits=0,
-        )
-        story.created.add(patient["id"])
-
-
-def as_loaded(patient: dict[str, Any]) -> dict[str, Any]:
-    """Return a patient of the API with the types that the destination has."""
-    instants = {name: datetime.fromisoformat(patient[name]).astimezone(UTC) for name in ("created_at", "updated_at")}
-    return (
-        {name: value for name, value in patient.items() if name != "id"}
-        | {"patient_id": patient["id"], "date_of_birth": date.fromisoformat(patient["date_of_birth"])}
-        | {name: instant.replace(tzinfo=None) for name, instant in instants.items()}
-    )
+from story import PATIENTS, UPDATED, Story
+from support import as_loaded
 
 
 @pytest.mark.parametrize("run", [0, 1, 2])
@@ -93,7 +12,7 @@ def test_every_patient_is_there_with_identical_values(story: Story, run: int) ->
     loaded = {row["patient_id"]: row for row in story.after[run].rows("main.patients")}
     for row in loaded.values():
         del row["observed_at"]
-    assert loaded == {patient_id: as_loaded(patient) for patient_id, patient in story.source[run].items()}
+    assert loaded == {patient["id"]: as_loaded(patient) for patient in story.source[run]}
 
 
 def test_the_columns_have_the_types_of_the_source(story: Story) -> None:
@@ -130,20 +49,18 @@ def test_an_update_makes_a_second_version_that_adjoins_the_first(story: Story) -
         where one.version_number = 1
         order by all
     """)
-    assert versions == [
-        (patient_id, True, False, True, "change", True, f"Née-{patient_id}") for patient_id in sorted(story.updated)
-    ]
+    assert versions == [(patient_id, True, False, True, "change", True, f"Née-{patient_id}") for patient_id in UPDATED]
 
 
 def test_a_new_patient_has_one_version(story: Story) -> None:
     new = story.after[1].query(f"""
         select patient_id, version_number from main.patients_history where patient_id > {PATIENTS} order by all
     """)
-    assert new == [(patient_id, 1) for patient_id in sorted(story.created)]
+    assert new == [(patient_id, 1) for patient_id in story.created]
 
 
 def test_nobody_else_has_changed(story: Story) -> None:
-    touched = ", ".join(map(str, story.updated | story.created))
+    touched = ", ".join(map(str, UPDATED + story.created))
     query = f"select * from main.patients_history where patient_id not in ({touched}) order by all"
     assert story.after[1].query(query) == story.after[0].query(query)
 
@@ -180,5 +97,5 @@ def test_a_run_begins_with_the_health_and_ends_with_a_summary(story: Story) -> N
 
 
 def test_no_value_of_a_patient_is_printed(story: Story) -> None:
-    names = {patient[name] for patient in story.source[1].values() for name in ("email", "last_name")}
+    names = {patient[name] for patient in story.source[1] for name in ("email", "last_name")}
     assert not [name for name in names if len(name) > 5 and any(name in printed for printed in story.printed)]

@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING
 import duckdb
 import pytest
 from report_databases import make_database
-from support import Destination, bundled_api
+from story import Story
+from support import Destination
 
 from toubib_connector.report import draw_report
+from toubib_connector.runs import prepare_runs
 from toubib_connector.status import in_words
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from dbt_process import Dbt
 
 
 class Page(HTMLParser):
@@ -41,17 +45,8 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory: pytest.TempPathFactory) -> Destination:
-    """A destination after two runs, of which the second saw three changes."""
-    folder = tmp_path_factory.mktemp("reports")
-    destination = Destination(folder / "clinic.duckdb")
-    with bundled_api(folder / "toubib.sqlite", 120) as api:
-        assert destination.make("run", api_url=api.url).returncode == 0
-        for patient_id in (1, 2, 3):
-            api.update(patient_id, first_name="Changed", total_visits=77)
-        api.create(email="n@example.org", first_name="N", last_name="N", date_of_birth="2000-01-01", total_visits=0)
-        assert destination.make("run", api_url=api.url).returncode == 0
-    return destination
+def loaded(tmp_path_factory: pytest.TempPathFactory, story: Story) -> Destination:
+    return story.copy_destination(tmp_path_factory.mktemp("reports") / "folder")
 
 
 def test_status_tells_the_runs_and_how_the_destination_stands(loaded: Destination) -> None:
@@ -59,20 +54,22 @@ def test_status_tells_the_runs_and_how_the_destination_stands(loaded: Destinatio
     assert outcome.returncode == 0, outcome.stdout
     [run] = [line.split() for line in outcome.stdout.splitlines() if "first_load" in line]
     *_, kind, _, read, rejected, deleted, requests = run
-    assert [kind, read, rejected, deleted, requests] == ["first_load", "120", "0", "0", "6"]
-    assert re.search(r"The source as of [-\d: ]+ UTC, \d+ \w+ ago: 121 patients", outcome.stdout)
-    assert re.search(r"121 current patients, 124 versions, \d+ observations, 0 rejected records", outcome.stdout)
+    assert [kind, read, rejected, deleted, requests] == ["first_load", "1,234", "0", "0", "17"]
+    assert re.search(r"The source as of [-\d: ]+ UTC, \d+ \w+ ago: 1,236 patients", outcome.stdout)
+    assert re.search(r"1,236 current patients, 1,239 versions, [\d,]+ observations, 0 rejected records", outcome.stdout)
     assert re.search(r"clinic.duckdb has \d+\.\d MB", outcome.stdout)
 
 
-def test_status_of_nothing(destination: Destination) -> None:
+def test_status_of_nothing(destination: Destination, dbt: Dbt) -> None:
     outcome = destination.make("status")
     assert outcome.returncode != 0
     assert f"Error: {destination.path} does not exist yet; `make run` creates it." in outcome.stdout
     destination.path.parent.mkdir()
     duckdb.connect(str(destination.path)).close()
     assert "Error: " in destination.make("status").stdout
-    assert destination.make("init-db").returncode == 0
+    dbt.build(destination.path)
+    with duckdb.connect(str(destination.path)) as connection:
+        prepare_runs(connection)
     assert "Nothing was loaded yet" in destination.make("status").stdout
 
 
@@ -84,9 +81,9 @@ def test_make_report_leaves_one_file_that_loads_nothing(loaded: Destination) -> 
     page = Page(path.read_text())
     assert page.loaded == []
     assert "url(http" not in page.text
-    assert {"121", "124", "first_load", "changes"} <= set(page.words)
+    assert {"1,236", "1,239", "first_load", "changes"} <= set(page.words)
     assert "bundled API, whose patients are made up" in page.text
-    assert sorted(page.changes) == [("first_name (3)", "3"), ("total_visits (3)", "3")]
+    assert sorted(page.changes) == [("last_name (3)", "3")]
 
 
 def draw(tmp_path: Path, days: int = 0, change: str = "") -> Page:

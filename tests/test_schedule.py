@@ -117,6 +117,7 @@ def test_what_is_due_during_a_run_is_skipped_and_a_signal_reaches_the_run(tmp_pa
     assert "with exit code 143" in sick.stdout
 
 
+@pytest.mark.complete
 def test_a_run_that_is_due_is_that_of_the_command_line(tmp_path: Path) -> None:
     destination = Destination(tmp_path / "some folder" / "x.duckdb")
     assert destination.run("healthy").returncode == 0

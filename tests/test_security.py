@@ -113,6 +113,7 @@ def test_all_that_a_run_leaves_is_its_owners_alone(first: Destination) -> None:
     assert str(folder / "patients.published.duckdb") in modes
 
 
+@pytest.mark.complete
 @pytest.mark.parametrize("status", [200, 422, 500])
 def test_an_answer_that_is_no_page_of_patients_is_not_told(loaded: Destination, status: int) -> None:
     app = FastAPI(openapi_url=None)
@@ -231,6 +232,7 @@ def recording(app: FastAPI) -> Iterator[tuple[str, list[str | None]]]:
         yield url, received
 
 
+@pytest.mark.complete
 def test_a_redirect_to_another_host_is_followed_without_the_token(tmp_path: Path, destination: Destination) -> None:
     database = tmp_path / "toubib.sqlite"
     prepare(database, 20)
@@ -291,6 +293,7 @@ def https_server_nobody_vouches_for(folder: Path) -> Iterator[str]:
         thread.join()
 
 
+@pytest.mark.complete
 def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path, destination: Destination) -> None:
     tap = PROJECT / ".meltano/extractors/tap-toubib/venv/bin/tap-toubib"
     config = tmp_path / "config.json"
