@@ -93,7 +93,7 @@ def test_a_killed_run_leaves_nothing_that_keeps_the_next_one_from_its_folders(tm
 def test_a_run_waits_for_a_reader_to_close_the_file(
     destination: Destination, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(module, "POLL", 0.1)
+    monkeypatch.setattr(module, "POLL_INTERVAL", 0.1)
     duckdb.connect(str(destination.path)).close()
     reader = subprocess.Popen(
         [
@@ -110,10 +110,10 @@ def test_a_run_waits_for_a_reader_to_close_the_file(
         assert reader.stdout
         assert reader.stdin
         reader.stdout.readline()
-        monkeypatch.setattr(module, "PATIENCE", 0)
+        monkeypatch.setattr(module, "LOCK_TIMEOUT", 0)
         with pytest.raises(Failure, match=rf"\(PID {reader.pid}\) has {destination.path} open"):
             destination.lock().__enter__()
-        monkeypatch.setattr(module, "PATIENCE", 30)
+        monkeypatch.setattr(module, "LOCK_TIMEOUT", 30)
         Timer(0.5, reader.stdin.close).start()
         with destination.lock():
             pass

@@ -10,7 +10,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from support import CONNECTOR, Destination, bundled_api
+from support import CONNECTOR, Destination, bundled_api, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,3 +102,28 @@ def test_a_failed_run_says_why_and_is_recorded(loaded: Destination) -> None:
     table = [line for line in shown.splitlines() if "requests" in line or re.match(r" \d{4}-", line)]
     assert len(table) == 3
     assert max(map(len, table)) <= 80
+
+
+EMIT = """
+import json, logging, os, sys
+from toubib_connector.display import Display
+display = Display()
+for event in json.loads(sys.argv[1]):
+    display.handle(logging.makeLogRecord({"msg": event, "levelno": logging.ERROR}))
+"""
+
+
+def show_errors(progress: Path, *events: dict[str, str]) -> None:
+    """Have Meltano's handler, in the environment that has Meltano, take errors."""
+    python = CONNECTOR.with_name("python")
+    outcome = run(python, "-c", EMIT, json.dumps(events), TOUBIB_PROGRESS=str(progress))
+    assert outcome.returncode == 0, outcome.stdout
+
+
+def test_an_error_of_dbt_without_the_name_of_a_model_is_the_reason(tmp_path: Path) -> None:
+    show_errors(tmp_path / "progress.json", {"name": "dbt", "plugin_logger": "RunResultError", "event": "a reason"})
+    assert json.loads((tmp_path / "progress.json").read_text())["reason"] == "a reason"
+
+
+def test_a_disk_without_room_for_the_progress_ends_no_run(tmp_path: Path) -> None:
+    show_errors(tmp_path, {"name": "dbt", "event": "a reason"})

@@ -16,6 +16,7 @@ import pytest
 from support import Destination, bundled_api
 
 from toubib_connector import schedule as module
+from toubib_connector.log import Failure
 from toubib_connector.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -83,6 +84,34 @@ def test_any_form_of_time_zone_is_understood(monkeypatch: pytest.MonkeyPatch, zo
     if zone == "<+03>-3":
         assert now.utcoffset() == timedelta(hours=3)
     assert 0 < (at - now).total_seconds() <= 25 * 3600
+
+
+def test_an_interval_that_is_none_is_told_in_one_line() -> None:
+    with pytest.raises(Failure, match=r"^The interval '61 \* \* \* \*' of the schedule mine in meltano.yml .*\Z"):
+        Schedule("mine", "61 * * * *").instants(datetime.now(UTC))
+
+
+def test_an_outcome_that_a_full_disk_cut_short_is_told_in_one_line(tmp_path: Path) -> None:
+    destination = Destination(tmp_path / "x.duckdb")
+    folder = tmp_path / "x.duckdb.work"
+    folder.mkdir()
+    for text in ("", '{"schedule": "hou', "{}"):
+        (folder / "outcome.json").write_text(text)
+        sick = destination.run("healthy")
+        assert sick.returncode == 1
+        assert (
+            sick.stdout == f"Error: {folder / 'outcome.json'} is not whole; the next scheduled run writes it again.\n"
+        )
+
+
+def test_a_scheduler_outlives_a_disk_that_has_no_room_for_an_outcome(tmp_path: Path) -> None:
+    destination = Destination(tmp_path / "x.duckdb")
+    printed = tmp_path / "printed"
+    (tmp_path / "x.duckdb.work" / "outcome.json").mkdir(parents=True)
+    scheduler = serve(destination, {"one": {}}, "true", output=printed)
+    wait_for(lambda: printed.read_text().count("Cannot write") >= 2)
+    scheduler.send_signal(signal.SIGTERM)
+    assert scheduler.wait(timeout=10) == 0
 
 
 def test_two_schedules_that_are_due_at_once_run_one_after_the_other(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from support import run
 
 from toubib_connector.destination import Destination
 from toubib_connector.log import Failure
@@ -170,6 +171,12 @@ def test_the_api_reaches_meltano_under_one_name(tmp_path: Path) -> None:
 def test_a_destination_can_be_in_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert locate("~/x.duckdb") == tmp_path / "x.duckdb"
+
+
+def test_a_command_without_a_runner_is_the_local_one(tmp_path: Path) -> None:
+    path = str(tmp_path / "x.duckdb")
+    outcome = run("env", "-u", "RUNNER", "bin/toubib-connector", "where", DESTINATION_DUCKDB_PATH=path)
+    assert (outcome.returncode, outcome.stdout) == (0, f"{path}\n")
 
 
 def test_a_symbolic_link_is_the_file_that_it_points_to(tmp_path: Path) -> None:

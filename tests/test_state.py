@@ -12,8 +12,10 @@ import duckdb
 import pytest
 from pyroaring import BitMap64
 
+from tap_toubib import known_ids
+from tap_toubib.known_ids import KnownIds
 from toubib_connector.destination import Destination
-from toubib_connector.state import STATE_ID, reconcile
+from toubib_connector.state import LONGEST_TEXT, STATE_ID, encode_current_ids, reconcile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -158,6 +160,34 @@ def test_a_state_without_known_ids_is_given_them(tmp_path: Path) -> None:
     remember(destination, state)
     fill(destination, {1: 10}, [10])
     assert reconciled(destination) == state | {"known_ids": {1}}
+
+
+def test_ids_that_the_tap_does_not_keep_are_not_read_again_and_again(tmp_path: Path) -> None:
+    destination = Destination(tmp_path / "patients.duckdb")
+    remember(destination, {"synced_at": minute(9)})
+    fill(destination, {1: 10, 2: 11}, [10])
+    with duckdb.connect(str(destination.path)) as connection:
+        # the release before this one did not tell
+        connection.execute("alter table raw.syncs add column recovered bigint default 0")
+    assert reconciled(destination) is None
+    assert reconciled(destination, full_refresh=True) == {"synced_at": minute(9), "known_ids": {1, 2}}
+
+
+@pytest.mark.parametrize("ids", [set(), {0}, {-(2**63), -5, 7, 2**63 - 1}, set(range(100_000))])
+def test_the_tap_codes_ids_in_the_same_way(ids: set[int]) -> None:
+    state: dict[str, Any] = {}
+    KnownIds(ids, is_kept=True).save(state)
+    with duckdb.connect() as connection:
+        connection.execute("create schema raw")
+        connection.execute(
+            """
+            create table raw.patients as
+            select unnest($ids::bigint[]) as id, now() as _sdc_extracted_at, null as _sdc_deleted_at
+        """,
+            {"ids": list(ids)},
+        )
+        assert encode_current_ids(connection) == state["known_ids"]
+    assert LONGEST_TEXT == known_ids.LONGEST_TEXT
 
 
 def test_a_state_in_a_folder_with_an_odd_name_is_found(tmp_path: Path) -> None:

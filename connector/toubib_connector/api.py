@@ -27,7 +27,7 @@ BUNDLED = PROJECT / ".venvs" / "toubib-api" / "bin" / "toubib-api"
 TIMEOUT = 10
 """Seconds."""
 
-PATIENCE = 30
+START_TIMEOUT = 30
 """Seconds that the bundled API has to start."""
 
 BUSY = (429, 500, 502, 503, 504)
@@ -85,7 +85,7 @@ def check_health(api_url: str, auth_token: str | None) -> bool:
             session.mount(scheme, HTTPAdapter(max_retries=RETRIES))
         try:
             response = session.get(asked, headers=headers, timeout=TIMEOUT)
-        except InvalidHeader as error:
+        except (InvalidHeader, UnicodeError) as error:
             raise Failure("TAP_TOUBIB_AUTH_TOKEN holds what no header can, such as a line break.") from error
         except (MissingSchema, InvalidSchema, InvalidURL) as error:
             raise Failure(f"{url} is not an address. API_BASEURL must look like http://toubib:8000.") from error
@@ -138,7 +138,7 @@ def _serve_bundled() -> Iterator[str]:
         command = [str(BUNDLED), "serve", "--port=0", f"--database={PROJECT / 'data' / 'toubib.sqlite'}"]
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         try:
-            deadline = time.monotonic() + PATIENCE
+            deadline = time.monotonic() + START_TIMEOUT
             while not (address := re.search(rb"http://[^ \n]+", _read(output.fileno()))):
                 if process.poll() is not None or time.monotonic() > deadline:
                     lines = _read(output.fileno()).decode(errors="replace").splitlines() or ["no output"]

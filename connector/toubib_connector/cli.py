@@ -6,8 +6,7 @@ import os
 import signal
 import sys
 import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -15,9 +14,10 @@ from toubib_connector.api import check_health, choose_api, without_credentials
 from toubib_connector.demo import show_history
 from toubib_connector.destination import Destination
 from toubib_connector.documentation import show_models_first
-from toubib_connector.log import Failure, say
+from toubib_connector.errors import fail_in_one_line
+from toubib_connector.log import say
 from toubib_connector.meltano import run_meltano
-from toubib_connector.runs import prepare_runs, recorded
+from toubib_connector.runs import prepare_runs, record_run
 from toubib_connector.schedule import Scheduler, last_outcome, read_schedules
 from toubib_connector.settings import API, DESTINATION, PROJECT, load_environment, locate, say_what_is_ignored
 from toubib_connector.source import check_source
@@ -25,26 +25,8 @@ from toubib_connector.state import STATE_ID, reconcile
 from toubib_connector.status import show_status, show_tables
 from toubib_connector.summary import show_summary
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 JOB = "toubib"
 VERSIONS = "select count(*), count(distinct patient_id) from main.patients_history"
-
-
-@contextmanager
-def in_one_line() -> Iterator[None]:
-    """Tell in one line what is wrong with a setting, and what the operating system refuses, a full disk for instance.
-
-    Raises:
-        Failure: With that line.
-    """
-    try:
-        yield
-    except click.BadParameter as error:
-        raise Failure(error.format_message()) from error
-    except OSError as error:
-        raise Failure(f"{error.filename or 'Cannot write'}: {error.strerror}") from error
 
 
 class Commands(click.Group):
@@ -52,13 +34,13 @@ class Commands(click.Group):
 
     def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
         """Take the settings."""
-        with in_one_line():
+        with fail_in_one_line():
             load_environment()
             return super().make_context(*arguments, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
-        with in_one_line():
+        with fail_in_one_line():
             return super().invoke(ctx)
 
 
@@ -121,7 +103,7 @@ def run(
 ) -> None:
     """Extract, load, transform, test, and say what changed."""
     started = time.monotonic()
-    with recorded(destination) as record_success, choose_api(api_url) as url:
+    with record_run(destination) as record_success, choose_api(api_url) as url:
         is_bundled = check_health(url, auth_token)
         shown_url = without_credentials(url)
         say(f"Reading from {shown_url}{', the bundled API with made-up patients' if is_bundled else ''}")

@@ -8,29 +8,38 @@ import re
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import duckdb
 
 from toubib_connector.log import Failure, say
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 PLAIN_PATH = re.compile(r"[\w ./-]+")
 """In others Meltano, SQLAlchemy or dbt can see a variable, an escape or a parameter."""
 
-PATIENCE = 30
+LOCK_TIMEOUT = 30
 """Seconds that a run waits for another process to close the file."""
 
-POLL = 5
+POLL_INTERVAL = 5
 """Seconds between two tries."""
 
 HOLDER = re.compile(r"Conflicting lock is held in (?P<holder>.*?\(PID \d+\))")
+
+
+class FileInUse(Failure):
+    """Another process has the file.
+
+    Attributes:
+        holder: Which one.
+    """
+
+    def __init__(self, message: str, holder: str = "another run") -> None:
+        super().__init__(message)
+        self.holder = holder
 
 
 @dataclass(frozen=True)
@@ -103,17 +112,41 @@ class Destination:
 
     @contextmanager
     def connect(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Open the file.
+        """Open the file as soon as no other process keeps it from that; make it to write, if it does not exist.
 
         Raises:
-            Failure: It is not a DuckDB file, or another process holds it.
+            FileInUse: Another process does not close the file.
+            Failure: It is not a DuckDB file.
         """
-        try:
-            connection = duckdb.connect(str(self.path), read_only=read_only)
-        except duckdb.Error as error:
-            raise Failure(f"Cannot open {self.shown()}: {str(error).splitlines()[0]}") from error
+        deadline = time.monotonic() + LOCK_TIMEOUT
+        while True:
+            try:
+                connection = self.open(read_only=read_only)
+                break
+            except FileInUse as error:
+                if time.monotonic() > deadline:
+                    raise
+                say(f"Waiting for {error.holder} to close {self.shown()}", "warning")
+                time.sleep(POLL_INTERVAL)
         with connection:
             yield connection
+
+    def open(self, path: Path | None = None, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+        """Open the file, or one beside it, without waiting for anybody.
+
+        Raises:
+            FileInUse: Another process has it open.
+            Failure: It is not a DuckDB file.
+        """
+        path = path or self.path
+        try:
+            return duckdb.connect(str(path), read_only=read_only)
+        except duckdb.Error as error:
+            if found := HOLDER.search(str(error)):
+                holder = found["holder"]
+                message = f"{holder} has {self.shown(path)} open. Close it there and run again."
+                raise FileInUse(message, holder) from error
+            raise Failure(f"Cannot open {self.shown(path)}: {str(error).splitlines()[0]}") from error
 
     @contextmanager
     def connect_for_reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -125,34 +158,30 @@ class Destination:
         self.check_exists()
         path = self.path
         try:
-            with self.connect(read_only=True):
-                pass
-        except Failure as error:
-            if not HOLDER.search(error.message):
-                raise
+            connection = self.open(read_only=True)
+        except FileInUse as error:
             path = self.published
             if not path.exists():
                 raise Failure(
                     f"A run is writing to {self.shown()}. Try again when it has ended, or set TOUBIB_PUBLISH=true: "
                     "then each run leaves a copy that can be read during the next one."
                 ) from error
-        try:
-            with Destination(path).connect(read_only=True) as connection:
+            connection = self.open(path, read_only=True)
+        with connection:
+            try:
                 yield connection
-        except (duckdb.CatalogException, duckdb.BinderException) as error:
-            raise Failure(
-                f"{self.shown(path)} lacks the tables of a finished run; `make init-db` makes them."
-            ) from error
+            except (duckdb.CatalogException, duckdb.BinderException) as error:
+                raise Failure(
+                    f"{self.shown(path)} lacks the tables of a finished run; `make init-db` makes them."
+                ) from error
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Make the file and its folders and keep other runs from writing.
-
-        The lock ends with the process and all that it started, however they end.
+    def hold(self) -> Iterator[None]:
+        """Keep other runs from writing, until this process and all that it started end, however they end.
 
         Raises:
-            Failure: The folder is not writable, the file is not a DuckDB file, another run holds the lock, or another
-                process does not close the file.
+            FileInUse: Another run holds the file.
+            Failure: The folder is not writable.
         """
         try:
             self.work_folder.mkdir(parents=True, exist_ok=True)
@@ -166,10 +195,22 @@ class Destination:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise Failure(f"Another run is writing to {self.shown()}. Run again when it has ended.") from error
+                raise FileInUse(f"Another run is writing to {self.shown()}. Run again when it has ended.") from error
             # what outlives this process and still writes keeps the lock
             os.set_inheritable(file.fileno(), True)  # noqa: FBT003 (the standard library's way)
-            self._wait_for_readers()
+            yield
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Make the file and its folders and keep other runs from writing.
+
+        Raises:
+            FileInUse: Another run holds the lock, or another process does not close the file.
+            Failure: The folder is not writable, or the file is not a DuckDB file.
+        """
+        with self.hold():
+            with self.connect(read_only=False):
+                pass
             # a killed run could not clean up
             self._remove_scratch()
             self.scratch.mkdir()
@@ -211,21 +252,3 @@ class Destination:
             raise Failure(
                 f"Cannot publish {self.shown(self.published)}: {error.strerror}. What was loaded is in {self.shown()}."
             ) from error
-
-    def _wait_for_readers(self) -> None:
-        """Open the file once, to write, as soon as nobody else has it open; make it, if it does not exist."""
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            try:
-                with self.connect(read_only=False):
-                    return
-            except Failure as error:
-                holder = HOLDER.search(error.message)
-                if not holder:
-                    raise
-                if time.monotonic() > deadline:
-                    raise Failure(
-                        f"{holder['holder']} has {self.shown()} open. Close it there and run again; nothing was read."
-                    ) from error
-                say(f"Waiting for {holder['holder']} to close {self.shown()}", "warning")
-                time.sleep(POLL)

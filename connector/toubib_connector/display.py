@@ -76,10 +76,15 @@ class Display(logging.Handler):
         self._warnings: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Show what a record tells, if it is one for a person."""
+        """Show what a record tells, if it is one for a person; what fails here is no reason for a run to fail."""
         if self._kept is None or not isinstance(record.msg, dict):
             return
-        event = record.msg
+        try:
+            self._show(record.msg, record.levelno)
+        except Exception:  # noqa: BLE001 (as logging's own handlers do)
+            self.handleError(record)
+
+    def _show(self, event: dict[str, Any], level: int) -> None:
         plugin = event.get("name", "meltano")
         if plugin in STEPS:
             self._begin(plugin)
@@ -88,9 +93,9 @@ class Display(logging.Handler):
             if LOADER in self._errors:
                 # its last lines can arrive behind its end
                 self._keep_loader_error()
-        if record.levelno >= logging.ERROR:
+        if level >= logging.ERROR:
             self._keep_error(plugin, event)
-        elif record.levelno == logging.WARNING:
+        elif level == logging.WARNING:
             self._warn(plugin, event)
         if event.get("done") is not None:
             self._show_progress(plugin, event)
@@ -167,7 +172,7 @@ class Display(logging.Handler):
         message = " ".join(str(event.get("err") or event["event"]).split())
         if event.get("plugin_logger") == "RunResultError":
             # dbt names the model or the test first, then what is wrong with it
-            message = f"{self._errors[DBT]}: {message}"
+            message = ": ".join(filter(None, [self._errors.get(DBT), message]))
         self._errors[plugin] = message
         if (event.get("exit_codes") or {}).get("loaders") == 1:
             # the loader writes plain text, the reason last; where a signal ended it, it has not told any

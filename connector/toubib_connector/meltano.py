@@ -7,19 +7,19 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import psutil
 
+from toubib_connector.destination import Destination
 from toubib_connector.log import Failure, is_verbose
 from toubib_connector.settings import MELTANO, PROJECT, meltano_environment
 from toubib_connector.state import discard_half_made
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from toubib_connector.destination import Destination
+STOP_TIMEOUT = 5
+"""Seconds that the parts of a stopped run have to end by themselves."""
 
 
 def run_meltano(destination: Destination, *arguments: str) -> int:
@@ -39,48 +39,66 @@ def run_meltano(destination: Destination, *arguments: str) -> int:
     progress = destination.scratch / "progress.json"
     progress.unlink(missing_ok=True)
     with destination.log.open("a") as log:
-        process = subprocess.Popen(
+        exit_code = run_until_stopped(
             # what `.env` says is in the environment already
-            [MELTANO, f"--env-file={os.devnull}", f"--log-config={PROJECT / 'logging.yaml'}", *arguments],
+            [str(MELTANO), f"--env-file={os.devnull}", f"--log-config={PROJECT / 'logging.yaml'}", *arguments],
             cwd=PROJECT,
             env=meltano_environment(destination) | {"TOUBIB_PROGRESS": str(progress)},
             stderr=None if is_verbose() else log,
             close_fds=False,
         )
-        with _ended_by_signals(process):
-            failed = process.wait()
-    kept = json.loads(progress.read_text()) if progress.exists() else {}
-    if failed:
-        reason = kept.get("reason") or f"meltano {arguments[0]} ended with exit code {failed}"
+    kept = _read_progress(progress)
+    if exit_code:
+        reason = kept.get("reason") or f"meltano {arguments[0]} ended with exit code {exit_code}"
         raise Failure(reason, None if is_verbose() else destination.shown(destination.log), kept.get("patients_read"))
     return int(kept.get("checks_passed", 0))
 
 
-@contextmanager
-def _ended_by_signals(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Have SIGTERM and SIGINT end a Meltano with all that it started, and then this process."""
-    stopped: list[psutil.Process] = []
+def run_until_stopped(command: list[str], **options: Any) -> int:
+    """Return the exit code of a command. SIGTERM and SIGINT end it with all that it started, and then this process."""
     received: list[int] = []
+    process: subprocess.Popen[bytes] | None = None
 
     def stop(signum: int, _: object) -> None:
         received.append(signum)
-        with suppress(psutil.NoSuchProcess):
-            run = psutil.Process(process.pid)
-            # Meltano alone would leave a dbt that has just begun behind, to meet the next run
-            stopped.extend([run, *run.children(recursive=True)])
-        for part in stopped:
-            with suppress(psutil.NoSuchProcess):
-                part.terminate()
+        if process:
+            _end(process.pid)
 
     previous = {signum: signal.signal(signum, stop) for signum in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield
+        process = subprocess.Popen(command, **options)
+        # one that came while the process was being started
+        if received:
+            _end(process.pid)
+        exit_code = process.wait()
     finally:
         for signum, handler in previous.items():
             signal.signal(signum, handler)
     if received:
-        psutil.wait_procs(stopped)
         sys.exit(128 + received[0])
+    return exit_code
+
+
+def _end(pid: int) -> None:
+    """End a process and all that it started."""
+    with suppress(psutil.NoSuchProcess):
+        # Meltano alone would leave a dbt that has just begun behind, to meet the next run
+        run = psutil.Process(pid)
+        parts = [run, *run.children(recursive=True)]
+        for part in parts:
+            with suppress(psutil.NoSuchProcess):
+                part.terminate()
+        _, deaf = psutil.wait_procs(parts, timeout=STOP_TIMEOUT)
+        for part in deaf:
+            with suppress(psutil.NoSuchProcess):
+                part.kill()
+
+
+def _read_progress(path: Path) -> dict[str, Any]:
+    """Return what was kept of a run; nothing where it did not begin, or a full disk cut it short."""
+    with suppress(FileNotFoundError, ValueError):
+        return dict(json.loads(path.read_text()))
+    return {}
 
 
 def _make_system_folder(destination: Destination) -> None:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
+import duckdb
+
+from toubib_connector.destination import Destination
+from toubib_connector.errors import fail_in_one_line
 from toubib_connector.log import Failure
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    import duckdb
-
-    from toubib_connector.destination import Destination
 
 TABLE = """
 create schema if not exists bookkeeping;
@@ -41,7 +38,11 @@ values ($started_at, now() at time zone 'UTC', $outcome, $patients_read, $reason
 """
 
 PATIENTS_READ = "select records from raw.syncs order by started_at desc limit 1"
-HAS_RAW = "select count(*) > 0 from information_schema.schemata where schema_name = 'raw'"
+
+IS_OURS = """
+select count(*) = 0 or count(*) filter (schema_name in ('raw', 'bookkeeping')) > 0 from duckdb_tables()
+"""
+"""Whether a file is a destination, or empty: in a database of an analyst's a failed run leaves nothing."""
 
 
 def prepare_runs(connection: duckdb.DuckDBPyConnection) -> None:
@@ -50,30 +51,45 @@ def prepare_runs(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 @contextmanager
-def recorded(destination: Destination) -> Iterator[Callable[[], None]]:
-    """Record a run that fails; what this yields records that it succeeded.
+def record_run(destination: Destination) -> Iterator[Callable[[], None]]:
+    """Record a run that fails, of whatever it does; what this yields records that it succeeded.
 
-    A run that fails before anything was loaded is not recorded: there is no file of ours to record it in.
+    A failure is recorded if no other process has the file just then.
+
+    Raises:
+        Failure: The run failed, in one line.
     """
     started_at = datetime.now(UTC).replace(tzinfo=None)
+    trigger = os.environ.get("TOUBIB_TRIGGER", "manual")
 
-    def record(outcome: str, patients_read: int | None = None, reason: str | None = None) -> None:
+    def record(
+        connection: duckdb.DuckDBPyConnection, outcome: str, patients_read: int | None, reason: str = ""
+    ) -> None:
+        prepare_runs(connection)
+        values = {"started_at": started_at, "outcome": outcome, "patients_read": patients_read, "trigger": trigger}
+        connection.execute(RECORD, values | {"reason": reason or None})
+
+    def record_success() -> None:
         with destination.connect(read_only=False) as connection:
-            if connection.execute(HAS_RAW).fetchone() != (True,):
-                return
-            prepare_runs(connection)
-            if outcome == "succeeded":
-                [patients_read] = connection.execute(PATIENTS_READ).fetchone() or (None,)
-            trigger = os.environ.get("TOUBIB_TRIGGER", "manual")
-            values = {"started_at": started_at, "outcome": outcome, "patients_read": patients_read}
-            connection.execute(RECORD, values | {"reason": reason, "trigger": trigger})
+            [patients_read] = connection.execute(PATIENTS_READ).fetchone() or (None,)
+            record(connection, "succeeded", patients_read)
 
     try:
-        yield lambda: record("succeeded")
-    except (Failure, SystemExit) as error:
-        reason = (error.message, error.patients_read) if isinstance(error, Failure) else ("It was stopped", None)
-        # what keeps the file from being opened is often what the run failed of
-        with suppress(Failure):
-            if destination.path.exists():
-                record("failed", reason=reason[0], patients_read=reason[1])
+        with fail_in_one_line():
+            yield record_success
+    except BaseException as error:
+        # what keeps the failure from being recorded is often what the run failed of
+        with suppress(Exception):
+            if destination.path.parent.is_dir():
+                with destination.hold(), destination.open(read_only=False) as connection:
+                    if connection.execute(IS_OURS).fetchone() == (True,):
+                        record(connection, "failed", getattr(error, "patients_read", None), describe(error))
         raise
+
+
+def describe(error: BaseException) -> str:
+    """Return why a run failed, in one line without a value of a patient."""
+    if isinstance(error, Failure):
+        return error.message
+    # what an exception that nobody foresaw says can quote anything
+    return "It was stopped" if isinstance(error, SystemExit | KeyboardInterrupt) else type(error).__name__

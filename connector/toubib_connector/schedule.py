@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from cronsim import CronSim
+from cronsim import CronSim, CronSimError
 from dateutil.tz import tzlocal
 
 from toubib_connector.log import Failure, say
@@ -59,8 +59,18 @@ class Schedule:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def instants(self, now: datetime) -> Iterator[datetime]:
-        """Return when to run after an instant."""
-        return CronSim(self.interval, now)
+        """Return when to run after an instant.
+
+        Raises:
+            Failure: The interval is not one.
+        """
+        try:
+            return CronSim(self.interval, now)
+        except CronSimError as error:
+            reason = (
+                f"The interval {self.interval!r} of the schedule {self.name} in meltano.yml is not one of a crontab"
+            )
+            raise Failure(f"{reason}: {error}") from error
 
 
 class Scheduler:
@@ -123,15 +133,26 @@ class Scheduler:
         self._process = None
         instants = (started_at.astimezone(UTC).isoformat(), datetime.now(UTC).isoformat())
         outcome = Outcome(schedule.name, *instants, exit_code)
-        self._destination.outcome.write_text(json.dumps(asdict(outcome)))
+        try:
+            self._destination.outcome.write_text(json.dumps(asdict(outcome)))
+        except OSError as error:
+            say(f"Cannot write {self._destination.shown(self._destination.outcome)}: {error.strerror}", "warning")
         return at
 
 
 def last_outcome(destination: Destination) -> Outcome | None:
-    """Return how the last scheduled run ended; None before the first has."""
+    """Return how the last scheduled run ended; None before the first has.
+
+    Raises:
+        Failure: It was not written to its end, on a full disk for instance.
+    """
     if not destination.outcome.exists():
         return None
-    return Outcome(**json.loads(destination.outcome.read_text()))
+    try:
+        return Outcome(**json.loads(destination.outcome.read_text()))
+    except (ValueError, TypeError) as error:
+        file = destination.shown(destination.outcome)
+        raise Failure(f"{file} is not whole; the next scheduled run writes it again.") from error
 
 
 def read_schedules(job: str) -> list[Schedule]:

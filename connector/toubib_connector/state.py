@@ -31,6 +31,9 @@ having arg_max(_sdc_deleted_at is null, _sdc_extracted_at)
 NEWEST_PATIENT = "select max(_sdc_extracted_at) from raw.patients"
 NEWEST_SYNC = "select max(started_at) from raw.syncs"
 END_OF_SYNC = "select max(ended_at) from raw.syncs where started_at = ?"
+ENDED_HERE = "select recovered is not null from raw.syncs where started_at = ?"
+"""Whether a run that ended was one of this release: where the state lacks `known_ids` after it, the tap keeps none."""
+
 HAS_INTEGER_IDS = "select any_value(typeof(id)) like '%INT' from raw.patients"
 
 SHIFT = 2**63
@@ -53,10 +56,10 @@ def reconcile(destination: Destination, *, full_refresh: bool = False) -> Path |
     with destination.connect(read_only=True) as connection:
         is_of_data = _is_of_data(connection, patients)
         has_ids = _first(connection, HAS_INTEGER_IDS)
-        lacks_ids = has_ids and ("known_ids" not in patients or not _knows_all_data(connection, patients))
+        lacks_ids = has_ids and _lacks_ids(connection, patients)
         if is_of_data and not full_refresh and not lacks_ids:
             return None
-        known_ids = _encode_current_ids(connection) if has_ids else None
+        known_ids = encode_current_ids(connection) if has_ids else None
     if not is_of_data:
         say(
             f"{destination.shown(destination.system_database)} is not the state of {destination.shown()}: one of them "
@@ -83,6 +86,13 @@ def _is_of_data(connection: duckdb.DuckDBPyConnection, patients: dict[str, Any])
     return synced_at is None
 
 
+def _lacks_ids(connection: duckdb.DuckDBPyConnection, patients: dict[str, Any]) -> bool:
+    """Tell whether the state lacks ids that the tap would keep."""
+    if "known_ids" in patients:
+        return not _knows_all_data(connection, patients)
+    return "synced_at" not in patients or not _first(connection, ENDED_HERE, _naive(patients["synced_at"]))
+
+
 def _knows_all_data(connection: duckdb.DuckDBPyConnection, patients: dict[str, Any]) -> bool:
     """Tell whether the state was written after all patients that the file holds."""
     loaded_at = _first(connection, NEWEST_PATIENT)
@@ -90,7 +100,7 @@ def _knows_all_data(connection: duckdb.DuckDBPyConnection, patients: dict[str, A
     return not loaded_at or bool(ended_at and loaded_at <= ended_at)
 
 
-def _encode_current_ids(connection: duckdb.DuckDBPyConnection) -> str:
+def encode_current_ids(connection: duckdb.DuckDBPyConnection) -> str:
     """Return the ids of the current patients as the state has them."""
     ids = BitMap64([patient + SHIFT for (patient,) in connection.execute(CURRENT_IDS).fetchall()])
     ids.run_optimize()

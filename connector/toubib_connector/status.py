@@ -36,6 +36,15 @@ order by started_at desc
 limit 10
 """
 
+RUNS_BEFORE_THE_FIRST_SYNC = """
+select started_at, outcome, date_diff('second', started_at, ended_at), patients_read, null, null, null, reason
+from bookkeeping.runs
+order by started_at desc
+limit 10
+"""
+
+HAS_SYNCS = "select count(*) > 0 from information_schema.tables where table_schema = 'main' and table_name = 'syncs'"
+
 TOTALS = """
 select
   max(started_at),
@@ -58,7 +67,8 @@ def show_tables(connection: duckdb.DuckDBPyConnection) -> None:
 
 def show_status(connection: duckdb.DuckDBPyConnection) -> None:
     """Print the last runs, those that failed included, how old the data are, and how many."""
-    runs = connection.execute(RUNS).fetchall()
+    has_syncs = connection.execute(HAS_SYNCS).fetchone() == (True,)
+    runs = connection.execute(RUNS if has_syncs else RUNS_BEFORE_THE_FIRST_SYNC).fetchall()
     if not runs:
         say("Nothing was loaded yet; `make run` loads the patients.")
         return
@@ -74,6 +84,8 @@ def show_status(connection: duckdb.DuckDBPyConnection) -> None:
     for started_at, *_, reason in runs:
         if reason:
             say(f"The run of {started_at:%Y-%m-%d %H:%M} failed: {reason}")
+    if not has_syncs:
+        return
     as_of, age, in_the_source, patients, versions, observations, rejected = connection.execute(TOTALS).fetchone() or ()
     if as_of:
         say(f"The source as of {as_of:%Y-%m-%d %H:%M} UTC, {in_words(age)} ago: {in_the_source:,} patients")
