@@ -173,7 +173,7 @@ def test_ids_that_the_tap_does_not_keep_are_not_read_again_and_again(tmp_path: P
     assert reconciled(destination, full_refresh=True) == {"synced_at": minute(9), "known_ids": {1, 2}}
 
 
-@pytest.mark.parametrize("ids", [set(), {0}, {-(2**63), -5, 7, 2**63 - 1}, set(range(100_000))])
+@pytest.mark.parametrize("ids", [set(), {0}, {-(2**63), -5, 7, 2**63 - 1}, set(range(1_000))])
 def test_the_tap_codes_ids_in_the_same_way(ids: set[int]) -> None:
     state: dict[str, Any] = {}
     KnownIds(ids, is_kept=True).save(state)
