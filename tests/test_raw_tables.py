@@ -94,7 +94,7 @@ def test_ids_that_become_texts_go_on_with_their_history(raw: Raw) -> None:
 
 def test_a_column_can_have_any_name(raw: Raw) -> None:
     names = ["it's", 'an "odd" one', "prénom", "a.b", "select", "back\\slash", "with space", "{{ jinja }}", "contents"]
-    names += ["place", "deleted_at", "stated_at", "island", "started_at", "kind", "row_id", "deleted", "1st"]
+    names += ["position", "barrier", "deleted_at", "stated_at", "island", "started_at", "kind", "row_id", "deleted", "1st"]
     for name in names:
         quoted = name.replace('"', '""')
         raw.execute(f'alter table raw.patients add column "{quoted}" varchar')

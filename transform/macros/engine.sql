@@ -50,11 +50,11 @@
 {% endmacro %}
 
 {# A column of a select list, and the end of a query, where the engine keeps the history in parts. #}
-{% macro bucket() %}
-  {{- return(adapter.dispatch('bucket')()) }}
+{% macro bucket(patient_id='') %}
+  {{- return(adapter.dispatch('bucket')(patient_id)) }}
 {% endmacro %}
 
-{% macro default__bucket() %}{% endmacro %}
+{% macro default__bucket(patient_id) %}{% endmacro %}
 
 {% macro by_bucket() %}
   {{- return(adapter.dispatch('by_bucket')()) }}

@@ -2,10 +2,10 @@
 
 {# When the source says that it came to be so: `updated_at`, or the instant of the deletion. An `updated_at` more than a
    day later than when it was seen is not believed: a clock that runs ahead, or a wrong time zone, is less. #}
-{% macro stated_at() -%}
+{% macro stated_at(observed_at='observed_at', updated_at='updated_at', deleted_at='deleted_at') -%}
   case
-    when deleted_at is not null then deleted_at
-    when updated_at <= {{ add_microseconds('observed_at', 24 * 3600 * 1000000) }} then updated_at
+    when {{ deleted_at }} is not null then {{ deleted_at }}
+    when {{ updated_at }} <= {{ add_microseconds(observed_at, 24 * 3600 * 1000000) }} then {{ updated_at }}
   end
 {%- endmacro %}
 

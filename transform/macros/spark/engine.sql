@@ -28,8 +28,13 @@
   {{- return('insert_overwrite') }}
 {% endmacro %}
 
-{% macro spark__bucket() -%}
-  patient_bucket,
+{# Taken over from raw, by which a query is pruned, or computed from the patient's id. #}
+{% macro spark__bucket(patient_id) -%}
+  {{ bucket_of(patient_id) ~ ' as ' if patient_id }}patient_bucket,
+{%- endmacro %}
+
+{% macro bucket_of(patient_id) -%}
+  pmod(hash({{ patient_id }}), {{ var('buckets') }})
 {%- endmacro %}
 
 {# Otherwise each task would write a file into each bucket. #}

@@ -52,10 +52,9 @@
     {% do all_types.update(appeared) %}
   {% endif %}
 
-  {% set bucket = 'pmod(hash(id), ' ~ var('buckets') ~ ')' %}
   {% do run_query('
     insert overwrite bookkeeping.touched_buckets
-    select ' ~ bucket ~ ' from (' ~ parsed(new, {'id': types.id}) ~ ')
+    select ' ~ bucket_of('id') ~ ' from (' ~ parsed(new, {'id': types.id}) ~ ')
     union
     select patient_bucket from raw.patients where _sdc_extracted_at >= (
       select min(started_at) from raw.syncs where _sdc_batched_at > timestamp \'' ~ since ~ '\'
@@ -64,7 +63,7 @@
   {% do run_query('
     insert overwrite raw.patients by name
     select * from (
-      select *, ' ~ bucket ~ ' as patient_bucket from (' ~ parsed(new, all_types, keys) ~ ')
+      select *, ' ~ bucket_of('id') ~ ' as patient_bucket from (' ~ parsed(new, all_types, keys) ~ ')
       union all
       select ' ~ columns(all_types | list + ['_sdc_batched_at', 'patient_bucket']) ~ ' from raw.patients
       where ' ~ is_touched() ~ ' and _sdc_batched_at <= timestamp \'' ~ since ~ '\'
