@@ -9,6 +9,15 @@
   struct_pack({% for name in names %}{{ quoted(name) }} := {{ columns([name], relation) }}{{ ', ' if not loop.last }}{% endfor %})
 {%- endmacro %}
 
+{# The first or last value of a window that is not null, without the window. #}
+{% macro skip_nulls(function, value) %}
+  {{- return(adapter.dispatch('skip_nulls')(function, value)) }}
+{% endmacro %}
+
+{% macro duckdb__skip_nulls(function, value) -%}
+  {{ function }}({{ value }} ignore nulls)
+{%- endmacro %}
+
 {# An instant some microseconds later, or earlier if negative. #}
 {% macro add_microseconds(instant, number) %}
   {{- return(adapter.dispatch('add_microseconds')(instant, number)) }}

@@ -10,6 +10,10 @@
   )
 {%- endmacro %}
 
+{% macro spark__skip_nulls(function, value) -%}
+  {{ function }}({{ value }}) ignore nulls
+{%- endmacro %}
+
 {% macro spark__add_microseconds(instant, number) -%}
   timestamp_micros(unix_micros({{ instant }}) + {{ number }})
 {%- endmacro %}

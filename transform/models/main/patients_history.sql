@@ -81,8 +81,8 @@ refreshes as (
           rows between
         {% endset %}
         (coalesce(
-          last({{ known }} ignore nulls) over ({{ alike }} unbounded preceding and current row),
-          first({{ known }} ignore nulls) over ({{ alike }} current row and unbounded following)
+          {{ skip_nulls('last_value', known) }} over ({{ alike }} unbounded preceding and current row),
+          {{ skip_nulls('first_value', known) }} over ({{ alike }} current row and unbounded following)
         )).{{ quoted(name) }} as {{ quoted(name) }},
       {% endfor %}
       created_at,
