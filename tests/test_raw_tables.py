@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import duckdb
 import pytest
-from support import Destination
+from support import PROJECT, Destination
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 def at(hour: int, minute: int = 0) -> str:
     return f"timestamp '2024-01-01 {hour:02}:{minute:02}:00'"
+
+
+def quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 class Raw:
@@ -35,7 +40,7 @@ class Raw:
         """Append observations, given as SQL, and the row of their run."""
         for patient in patients:
             row = {"updated_at": at(1), **patient, "_sdc_extracted_at": at(hour, 30), "_sdc_batched_at": at(hour, 50)}
-            names = ", ".join('"' + name.replace('"', '""') + '"' for name in row)
+            names = ", ".join(map(quoted, row))
             self.execute(f"insert into raw.patients ({names}) values ({', '.join(row.values())})")
         self.execute(f"""
             insert into raw.syncs (started_at, ended_at, kind, columns, _sdc_batched_at)
@@ -44,6 +49,11 @@ class Raw:
 
     def build(self, *arguments: str) -> str:
         return self.dbt.build(self.destination.path, *arguments)
+
+    def compiled_history(self) -> str:
+        code, output = self.dbt.run(self.destination.path, "compile", "--select", "patients_history")
+        assert code == 0, output
+        return output
 
     def versions(self, *columns: str) -> list[tuple[object, ...]]:
         names = ", ".join(("patient_version_id", *columns))
@@ -94,10 +104,20 @@ def test_ids_that_become_texts_go_on_with_their_history(raw: Raw) -> None:
 
 def test_a_column_can_have_any_name(raw: Raw) -> None:
     names = ["it's", 'an "odd" one', "prénom", "a.b", "select", "back\\slash", "with space", "{{ jinja }}", "contents"]
-    names += ["position", "barrier", "deleted_at", "stated_at", "island", "started_at", "kind", "row_id", "deleted", "1st"]
+    names += [
+        "position",
+        "barrier",
+        "deleted_at",
+        "stated_at",
+        "island",
+        "started_at",
+        "kind",
+        "row_id",
+        "deleted",
+        "1st",
+    ]
     for name in names:
-        quoted = name.replace('"', '""')
-        raw.execute(f'alter table raw.patients add column "{quoted}" varchar')
+        raw.execute(f"alter table raw.patients add column {quoted(name)} varchar")
     emitted = ",".join(["email", "id", *names]).replace("'", "''")
     raw.load(2, {"id": "1"} | dict.fromkeys(names, "'a'"), emitted="email,id")
     raw.build()
@@ -121,6 +141,27 @@ def test_a_column_called_as_one_of_the_models_has_another_name_there(raw: Raw) -
     assert changes == sorted((f"source_{name}", "a", "b") for name in names)
     now = "select patient_id, source_at, source_valid_from from main.patients_as_of(timestamp '2024-01-01 01:30')"
     assert raw.destination.query(now) == [(1, "a", "a")]
+
+
+def test_no_column_is_lost_where_the_source_has_that_name_too(raw: Raw) -> None:
+    names = ["at", "source_at", "Source_Source_At", "Valid_From", 'a"b', "a''b"]
+    for name in names:
+        raw.execute(f"alter table raw.patients add column {quoted(name)} varchar")
+    raw.load(2, {"id": "1"} | {name: f"'{number}'" for number, name in enumerate(names)})
+    raw.build()
+    columns = ["source_at", "source_source_at", "source_Source_Source_At", "source_Valid_From", "a''b", "source_a''b"]
+    query = f"select {', '.join(map(quoted, columns))} from main.patients"
+    assert raw.destination.query(query) == [("0", "1", "2", "3", "4", "5")]
+
+
+def test_a_column_that_no_run_emitted_costs_no_step(raw: Raw) -> None:
+    raw.load(2, {"id": "1", "email": "'a'"}, emitted="email,id")
+    raw.build()
+    assert "informed as" not in raw.compiled_history()
+    raw.load(3, {"id": "1", "email": "'a'", "last_name": "'b'"}, emitted="email,id,last_name")
+    raw.build()
+    assert "informed as" in raw.compiled_history()
+    assert raw.versions("last_name") == [("1-1", "b")]
 
 
 def test_a_column_that_was_excluded_for_some_time_makes_no_version(raw: Raw) -> None:
@@ -286,6 +327,35 @@ def test_what_the_models_promise_is_not_null(raw: Raw) -> None:
         raw.build("--full-refresh")
 
 
+def test_what_was_built_stays_untested_while_a_test_is_left_out(raw: Raw) -> None:
+    is_tested = "select tested_until = built_until from bookkeeping.builds"
+    raw.load(2, {"id": "1"})
+    assert raw.dbt.run(raw.destination.path, "run")[0] == 0
+    raw.build("--select", "stg_patients")
+    assert raw.destination.query(is_tested) == [(False,)]
+    raw.build()
+    assert raw.destination.query(is_tested) == [(True,)]
+
+
+def test_who_was_deleted_and_returned_is_no_longer_deleted(raw: Raw) -> None:
+    [query] = re.findall(r"-- whom has the source deleted\?\n(.*?);", (PROJECT / "README.md").read_text(), re.DOTALL)
+    raw.load(2, {"id": "1"}, {"id": "2"})
+    raw.load(3, *({"id": key, "updated_at": "null", "_sdc_deleted_at": at(3)} for key in ("1", "2")))
+    raw.load(4, {"id": "1"})
+    raw.build()
+    assert raw.destination.query(query) == [(2, datetime(2024, 1, 1, 3))]  # noqa: DTZ001 -- UTC
+
+
+def test_a_patient_without_created_at_is_new(raw: Raw) -> None:
+    raw.execute(
+        "insert into raw.patients (id, created_at, updated_at, _sdc_extracted_at, _sdc_batched_at) "
+        "select 1, null, now() at time zone 'UTC', now() at time zone 'UTC', now() at time zone 'UTC'"
+    )
+    raw.build()
+    query = (PROJECT / "transform/analyses/who_is_new_or_deleted.sql").read_text()
+    assert [event for _, *event in raw.destination.query(query)] == [["created", 1]]
+
+
 MUTATIONS = {
     "a version that repeats the one before": (
         "versions_follow_each_other",
@@ -306,6 +376,18 @@ MUTATIONS = {
     "two current versions": (
         "versions_follow_each_other",
         "update main.patients_history set valid_to = null, is_current = true, ended_by = null",
+    ),
+    "a version that is neither current nor ended": (
+        "versions_follow_each_other",
+        "update main.patients_history set is_current = false",
+    ),
+    "an end of no kind": (
+        "versions_follow_each_other",
+        "update main.patients_history set ended_by = 'other' where ended_by = 'change'",
+    ),
+    "a current version that was ended": (
+        "versions_follow_each_other",
+        "update main.patients_history set ended_by = 'deletion' where is_current",
     ),
     "two versions of one number": (
         "versions_follow_each_other",

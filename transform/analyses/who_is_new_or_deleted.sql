@@ -1,7 +1,7 @@
 -- who was created, deleted or returned in the last seven days, newest first
 with events as (
   select
-    created_at as happened_at,
+    least(created_at, valid_from) as happened_at,
     'created' as event,
     patient_id
   from main.patients_history

@@ -41,9 +41,12 @@
     {%- if flags.FULL_REFRESH %}, tested_until = timestamp '0001-01-01'{% endif %}
 {% endmacro %}
 
+{# Where a test was left out, what it has not seen stays untested. #}
 {% macro move_tested_until(results) %}
-  {% if flags.WHICH == 'build' and not results | selectattr('status', 'in', ['fail', 'error', 'skipped']) | list %}
-    {{ adapter.dispatch('move_tested_until')() }}
+  {% if execute %}
+    {% set passed = results | selectattr('status', 'in', ['pass', 'warn']) | map(attribute='node.unique_id') | list %}
+    {% set tests = graph.nodes.values() | selectattr('resource_type', 'equalto', 'test') | map(attribute='unique_id') %}
+    {{ adapter.dispatch('move_tested_until')() if not tests | reject('in', passed) | list }}
   {% endif %}
 {% endmacro %}
 

@@ -13,15 +13,16 @@
   {% set names = raw_columns('patients') %}
   {% set result = {} %}
   {% for name in names if name not in ['id', 'created_at', 'updated_at', 'patient_bucket'] and name[:5] != '_sdc_' %}
-    {% do result.update({in_models(name): name}) if before_retyping(name) not in names | reject('equalto', name) %}
+    {% do result.update({in_models(name, result | map('lower') | list): name}) if before_retyping(name) not in names | reject('equalto', name) %}
   {% endfor %}
   {{ return(result) }}
 {% endmacro %}
 
-{# The name in the models of a column of the source: another one if the models call something of their own that. dbt does
-   not escape a double quote. #}
-{% macro in_models(name) %}
-  {{- return(('source_' ~ name if name in var('reserved_names') else name) | replace('"', "''")) }}
+{# The name in the models of a column of the source: another one if the models call something of their own that, or
+   another column of the source. dbt does not escape a double quote. #}
+{% macro in_models(name, taken) %}
+  {% set result = name | replace('"', "''") %}
+  {{- return(in_models('source_' ~ result, taken) if result | lower in var('reserved_names') + taken else result) }}
 {% endmacro %}
 
 {% macro raw_columns(table) %}

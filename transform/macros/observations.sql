@@ -10,7 +10,8 @@
 {%- endmacro %}
 
 {# The columns that some runs did not emit, with the intervals from one run's start to another's in which they were
-   unknown. What a run emitted holds until the next one starts, what the first did also before it. #}
+   unknown. What a run emitted holds until the next one starts, what the first did also before it. A column that no run
+   emitted and that is null everywhere is left out: whether that is known changes nothing. #}
 {% macro unknown_intervals() %}
   {% set query %}
     select emitted, cast(started_at as string) as started_at from (
@@ -32,9 +33,19 @@
       {% set index = runs.index(run) %}
       {% do intervals.append([run[1] if index, runs[index + 1][1] if index + 1 < runs | length]) %}
     {% endfor %}
-    {% do result.update({name: intervals}) if intervals %}
+    {% if intervals and (intervals | length < runs | length or has_values(name_in_raw)) %}
+      {% do result.update({name: intervals}) %}
+    {% endif %}
   {% endfor %}
   {{ return(result) }}
+{% endmacro %}
+
+{# Whether a column of raw.patients holds anything: a run that was killed can have emitted it. #}
+{% macro has_values(name) %}
+  {% set query %}
+    select 1 from {{ source('raw', 'patients') }} where {{ quoted(name) }} is not null limit 1
+  {% endset %}
+  {{ return(run_query(query).rows | length > 0) }}
 {% endmacro %}
 
 {# Whether a column was unknown when it was observed, given the intervals in which it was. #}

@@ -1,40 +1,49 @@
 -- of each patient: numbered from 1 on, no interval empty or from before the end of the one before, a gap only after a
 -- deletion, a change only where something differs, and nothing after the current version
+{% set contents = bundle(attributes() + ['created_at']) %}
+
 with versions as (
   select
     patient_version_id,
     version_number,
     valid_from,
     valid_to,
-    {{ bundle(attributes() + ['created_at']) }} as contents,
-    lag({{ bundle(attributes() + ['created_at']) }}) over in_order as contents_before,
+    is_current,
+    ended_by,
+    {{ contents }} as contents,
+    lag({{ contents }}) over in_order as contents_before,
     lag(valid_to) over in_order as valid_to_before,
     lag(ended_by) over in_order as ended_by_before,
     row_number() over in_order as expected_number
   from {{ ref('patients_history') }}
   where {{ is_untested() }}
   window in_order as (partition by patient_id order by valid_from, version_number)
+),
+
+checked as (
+  select
+    patient_version_id,
+    version_number <> expected_number as is_numbered_wrongly,
+    valid_to <= valid_from as is_empty,
+    (is_current is distinct from (valid_to is null)) as is_current_wrongly,
+    case
+      when valid_to is null then ended_by is not null
+      else ended_by is null or ended_by not in ('change', 'deletion')
+    end as is_ended_wrongly,
+    expected_number > 1 and valid_to_before is null as follows_the_current_one,
+    valid_from < valid_to_before as starts_early,
+    ended_by_before = 'change' and valid_from > valid_to_before as follows_a_gap,
+    (ended_by_before = 'change' and contents is not distinct from contents_before) as is_the_same
+  from versions
 )
 
-select
-  patient_version_id,
-  version_number <> expected_number as is_numbered_wrongly,
-  valid_to <= valid_from as is_empty,
-  valid_to_before is null or ended_by_before is null as follows_a_current_one,
-  valid_from < valid_to_before as begins_early,
-  valid_from > valid_to_before as follows_a_gap,
-  (contents is not distinct from contents_before) as is_the_same
-from versions
+select * from checked
 where
-  version_number <> expected_number
-  or valid_to <= valid_from
-  or (
-    expected_number > 1
-    and (
-      valid_to_before is null
-      or ended_by_before is null
-      or valid_from < valid_to_before
-      or (ended_by_before = 'change' and valid_from > valid_to_before)
-      or (ended_by_before = 'change' and contents is not distinct from contents_before)
-    )
-  )
+  is_numbered_wrongly
+  or is_empty
+  or is_current_wrongly
+  or is_ended_wrongly
+  or follows_the_current_one
+  or starts_early
+  or follows_a_gap
+  or is_the_same
