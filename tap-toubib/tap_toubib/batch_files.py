@@ -9,24 +9,21 @@ from __future__ import annotations
 import gzip
 import os
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from typing import Any, BinaryIO, Self
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
 import msgspec
+from singer_sdk import Stream
 from singer_sdk.exceptions import ConfigurationError, SingerSDKError
 from singer_sdk.helpers._batch import BatchConfig
 from singer_sdk.mapper import SameRecordTransform
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from singer_sdk import Stream
-
-    from tap_toubib.records import Record
+from tap_toubib.records import Record
 
 NAME = "tap-toubib-"
 """What the names of the files begin with, after the prefix that the storage may ask for."""

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tap_toubib.columns import CREATED_AT, UPDATED_AT
-
-if TYPE_CHECKING:
-    from tap_toubib.plan import Order
-    from tap_toubib.records import Page, Record
+from tap_toubib.plan import Order
+from tap_toubib.records import Page, Record
 
 
 def is_change(record: Record, order: Order, floor: str) -> bool:

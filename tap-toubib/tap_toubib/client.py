@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable, Generator, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from ipaddress import ip_address
 from threading import Lock
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import backoff
 import requests
+from backoff.types import Details
 from requests.adapters import HTTPAdapter
 from singer_sdk.authenticators import BearerTokenAuthenticator
 from singer_sdk.exceptions import ConfigurationError, FatalAPIError, RetriableAPIError
 
 from tap_toubib.failures import UnresolvedNameError, explain
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping, Sequence
-
-    from backoff.types import Details
 
 OPENAPI_PATH = "/openapi.json"
 PATIENTS_PATH = "/v1/patients"

@@ -8,21 +8,16 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from tap_toubib.client import PATIENT_PATH, PATIENTS_PATH
+from tap_toubib.client import PATIENT_PATH, PATIENTS_PATH, ToubibClient
 from tap_toubib.columns import INT64, JSON_TEXT, PRIMARY_KEY, JSONSchema, describe, is_json_text, key_of, name_columns
 from tap_toubib.openapi import OpenAPIDocument
 from tap_toubib.records import parse_page
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from collections.abc import Set as AbstractSet
-    from typing import Any
-
-    from tap_toubib.client import ToubibClient
 
 DEFAULT_PAGE_SIZE = 100
 DEFAULT_PORTS = {"http": 80, "https": 443}

@@ -7,31 +7,27 @@ that a state never passes a patient by that was not written.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from tap_toubib.audit import Audit
 from tap_toubib.changes import is_change, is_past
+from tap_toubib.client import ToubibClient
 from tap_toubib.columns import CREATED_AT, DELETED_AT, PRIMARY_KEY, UPDATED_AT
+from tap_toubib.discovery import Capabilities
 from tap_toubib.known_ids import KnownIds, ids_of
 from tap_toubib.overlap import End, Ties
 from tap_toubib.pagination import Scanner
+from tap_toubib.plan import Order, Plan
 from tap_toubib.progress import Progress
 from tap_toubib.reconciliation import Reconciliation
-from tap_toubib.records import Page, PageDecoder
+from tap_toubib.records import Page, PageDecoder, Record
 from tap_toubib.values import to_utc
-
-if TYPE_CHECKING:
-    import logging
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    from tap_toubib.client import ToubibClient
-    from tap_toubib.discovery import Capabilities
-    from tap_toubib.plan import Order, Plan
-    from tap_toubib.records import Record
 
 CHECKPOINT = "checkpoint"
 """The key in the state of the patients under which a first load remembers how far it came."""

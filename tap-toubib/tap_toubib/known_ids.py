@@ -11,18 +11,14 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode, b64encode
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Self
 
 from pyroaring import BitMap64
 from singer_sdk.exceptions import ConfigurationError
 
 from tap_toubib.columns import INT64, PRIMARY_KEY
-from tap_toubib.records import Rejected
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
-    from tap_toubib.records import Record
+from tap_toubib.records import Record, Rejected
 
 KEY = "known_ids"
 """The key in the state of the patients."""

@@ -6,14 +6,12 @@ A reader asks for what it wants and gets nothing ({}, an empty set) where a docu
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 Node = dict[str, Any]
 

@@ -8,14 +8,11 @@ ended, in the order asked for.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tap_toubib.columns import PRIMARY_KEY
-from tap_toubib.records import Rejected
-
-if TYPE_CHECKING:
-    from tap_toubib.plan import Order
-    from tap_toubib.records import Page
+from tap_toubib.plan import Order
+from tap_toubib.records import Page, Rejected
 
 
 @dataclass(frozen=True)

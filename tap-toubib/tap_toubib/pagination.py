@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from singer_sdk.exceptions import FatalAPIError
 
+from tap_toubib.client import ToubibClient
 from tap_toubib.columns import PRIMARY_KEY
-from tap_toubib.overlap import end_of, is_contiguous
-from tap_toubib.records import Page, Rejected
+from tap_toubib.overlap import End, end_of, is_contiguous
+from tap_toubib.plan import Order
+from tap_toubib.records import Page, PageDecoder, Rejected
 from tap_toubib.values import to_utc
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from concurrent.futures import Future
-
-    from tap_toubib.client import ToubibClient
-    from tap_toubib.overlap import End
-    from tap_toubib.plan import Order
-    from tap_toubib.records import PageDecoder
-
 
 MAX_SETBACKS = 20
 """How many pages may bring nothing new, or throw a scan back to the first one: a collection that moves causes a few."""

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from tap_toubib.columns import CREATED_AT, PRIMARY_KEY, UPDATED_AT
-
-if TYPE_CHECKING:
-    from tap_toubib.discovery import Capabilities
+from tap_toubib.discovery import Capabilities
 
 EMAIL = "email"
 DEFAULT_SORT_FIELD = "last_name"

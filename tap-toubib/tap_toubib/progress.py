@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from datetime import timedelta
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import logging
 
 INTERVAL = 2
 """Seconds between two lines."""

@@ -11,28 +11,25 @@ Therefore a page is read at random, another one in each run.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from random import randrange
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from singer_sdk.exceptions import FatalAPIError
 
+from tap_toubib.audit import Audit
+from tap_toubib.client import ToubibClient
 from tap_toubib.columns import CREATED_AT, DELETED_AT, PRIMARY_KEY
 from tap_toubib.known_ids import KnownIds, ids_of
+from tap_toubib.pagination import Scanner
+from tap_toubib.plan import Order
 from tap_toubib.records import Page
 from tap_toubib.values import to_utc
-
-if TYPE_CHECKING:
-    import logging
-    from collections.abc import Generator, Iterator, Mapping
-
-    from tap_toubib.audit import Audit
-    from tap_toubib.client import ToubibClient
-    from tap_toubib.pagination import Scanner
-    from tap_toubib.plan import Order
 
 
 class Reconciliation:

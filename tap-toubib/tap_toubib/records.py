@@ -5,23 +5,21 @@ A page is decoded and checked against the discovered types in one pass. Only a p
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Required, TypedDict, TypeVar
+from typing import Annotated, Any, Generic, Required, TypedDict, TypeVar
 
 import msgspec
 import simplejson  # type: ignore[import-untyped]
 
 from tap_toubib.columns import INT64, PRIMARY_KEY, JSONSchema, is_json_text, key_of
 from tap_toubib.values import to_decimal, to_double, to_id, to_json_text, to_utc
-
-if TYPE_CHECKING:
-    import logging
-    from collections.abc import Callable
-    from decimal import Decimal
 
 T = TypeVar("T")
 

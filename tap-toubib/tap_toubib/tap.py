@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from datetime import datetime
 from functools import cached_property
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from singer_sdk import Tap
+from singer_sdk import Stream, Tap
 from singer_sdk import typing as th
 from singer_sdk.contrib.msgspec import MsgSpecWriter
 from singer_sdk.exceptions import ConfigurationError
-from singer_sdk.helpers.capabilities import PluginCapabilities, TapCapabilities
+from singer_sdk.helpers.capabilities import CapabilitiesEnum, PluginCapabilities, TapCapabilities
 
 from tap_toubib.batch_files import BatchFolder
 from tap_toubib.client import ToubibClient
@@ -21,12 +22,6 @@ from tap_toubib.streams.patients import PatientsStream
 from tap_toubib.streams.rejected_records import RejectedRecordsStream
 from tap_toubib.streams.syncs import SyncsStream
 from tap_toubib.values import to_utc
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from singer_sdk import Stream
-    from singer_sdk.helpers.capabilities import CapabilitiesEnum
 
 
 class TapToubib(Tap):

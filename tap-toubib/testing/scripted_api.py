@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from random import sample
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from tap_toubib import client
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 Row = dict[str, Any]
 

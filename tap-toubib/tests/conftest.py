@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -18,9 +19,6 @@ from tap_toubib.streams.patients import PatientsStream
 from tap_toubib.tap import TapToubib
 from toubib_api import create_app, prepare
 from toubib_api.testing import serving as serving_app
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 
 def unpack(batch: Row) -> Iterator[Row]:

@@ -5,23 +5,19 @@ from __future__ import annotations
 import gzip
 import json
 import stat
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from scripted_api import day, fill
+from scripted_api import Api, Row, day, fill
 from singer_sdk import Stream
 from singer_sdk.exceptions import ConfigurationError, RetriableAPIError
 
 from tap_toubib import batch_files
 from tap_toubib.streams.patients import PatientsStream
 from tap_toubib.tap import TapToubib
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from scripted_api import Api, Row
 
 
 @pytest.fixture

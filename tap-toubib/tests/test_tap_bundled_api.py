@@ -6,17 +6,14 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 from toubib_api import change
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+from .conftest import Runner
 
-    from .conftest import Runner
-
-    Serve = Callable[..., str]
+Serve = Callable[..., str]
 
 
 def test_first_load_then_changes(run: Runner, bundled_api: Serve, tmp_path: Path) -> None:

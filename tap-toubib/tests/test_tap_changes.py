@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from scripted_api import LATER, day, fill
+from scripted_api import LATER, Api, day, fill
 
-from .conftest import both_ways
-
-if TYPE_CHECKING:
-    from scripted_api import Api
-
-    from .conftest import Runner
+from .conftest import Runner, both_ways
 
 pytestmark = both_ways
 

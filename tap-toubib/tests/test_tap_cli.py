@@ -4,21 +4,18 @@ import json
 import resource
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from scripted_api import Api
 
 from tap_toubib.known_ids import KnownIds
 from tap_toubib.tap import TapToubib
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from scripted_api import Api
-
-    Tap = Callable[..., subprocess.CompletedProcess[str]]
+Tap = Callable[..., subprocess.CompletedProcess[str]]
 
 SETTINGS = {
     *("api_url", "auth_token", "start_date", "page_size", "lookback_seconds", "full_refresh", "max_deleted_percent"),

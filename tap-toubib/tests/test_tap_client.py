@@ -5,27 +5,21 @@ import socket
 import ssl
 import subprocess
 import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import HTTPServer, SimpleHTTPRequestHandler
+from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING
 
 import pytest
+from scripted_api import Api
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 
-from tap_toubib.client import MAX_TRIES, read_retry_after
+from tap_toubib.client import MAX_TRIES, ToubibClient, read_retry_after
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from scripted_api import Api
-
-    from tap_toubib.client import ToubibClient
-
-    Connect = Callable[..., ToubibClient]
+Connect = Callable[..., ToubibClient]
 
 MARKER = b"Zq7marker"
 QUERY = {"offset": 0, "limit": 5}

@@ -1,17 +1,14 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from scripted_api import TEXT
+from scripted_api import TEXT, Api
 
 from tap_toubib.columns import describe, key_of, name_columns
 from tap_toubib.tap import TapToubib
 
-if TYPE_CHECKING:
-    from scripted_api import Api
-
-    from .conftest import Runner
+from .conftest import Runner
 
 MARKER = "Zq7marker"
 

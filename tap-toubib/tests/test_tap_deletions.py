@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from scripted_api import Api, serving
+from scripted_api import Api, Row, serving
 from singer_sdk.exceptions import ConfigurationError, FatalAPIError, RetriableAPIError
 
 from tap_toubib.known_ids import KnownIds
 from tap_toubib.streams.patients import PatientsStream
 
-from .conftest import both_ways
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from scripted_api import Row
-
-    from .conftest import Output, Runner
+from .conftest import Output, Runner, both_ways
 
 OLD, BOOKMARK = "2020-01-01T00:00:00Z", "2024-01-01T00:00:00Z"
 

@@ -1,24 +1,20 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import create_model
+from scripted_api import Api
 
+from tap_toubib.client import ToubibClient
 from tap_toubib.discovery import DEFAULT_PROPERTIES, discover, read_document
 from toubib_api import create_app
 from toubib_api.schemas import Patient, SortField
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from scripted_api import Api
-
-    from tap_toubib.client import ToubibClient
-
-    Document = Callable[..., dict[str, Any]]
+Document = Callable[..., dict[str, Any]]
 
 Sex = StrEnum("Sex", ["MALE", "FEMALE"])
 BIGINT = {"minimum": -(2**63), "maximum": 2**63 - 1}

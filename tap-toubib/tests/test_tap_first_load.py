@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import pytest
-from scripted_api import LATER, TEXT, day, fill
+from scripted_api import LATER, TEXT, Api, Row, day, fill
 from singer_sdk.exceptions import FatalAPIError
 
-from .conftest import both_ways
-
-if TYPE_CHECKING:
-    from scripted_api import Api, Row
-
-    from .conftest import Runner
+from .conftest import Runner, both_ways
 
 pytestmark = both_ways
 

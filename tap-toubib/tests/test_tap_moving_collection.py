@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from scripted_api import Api, Row
 from singer_sdk.exceptions import RetriableAPIError
 
 from tap_toubib.streams.patients import PatientsStream
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from scripted_api import Api, Row
-
-    from .conftest import Runner
+from .conftest import Runner
 
 OPENING = datetime(2024, 1, 1, tzinfo=UTC)
 LONGEST_TRANSACTION = timedelta(seconds=50)

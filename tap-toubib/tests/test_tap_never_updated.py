@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
-from scripted_api import ANY_TIME, LATER, TEXT, day, fill
+from scripted_api import ANY_TIME, LATER, TEXT, Api, day, fill
 
-if TYPE_CHECKING:
-    from scripted_api import Api
-
-    from .conftest import Runner
+from .conftest import Runner
 
 
 @pytest.mark.parametrize("nulls_first", [True, False], ids=["nulls first", "nulls last"])

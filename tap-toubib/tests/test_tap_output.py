@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from scripted_api import TEXT, day, fill
+from scripted_api import TEXT, Api, day, fill
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 
 from tap_toubib.tap import TapToubib
 
-from .conftest import both_ways
-
-if TYPE_CHECKING:
-    from scripted_api import Api
-
-    from .conftest import Runner
+from .conftest import Runner, both_ways
 
 pytestmark = both_ways
 

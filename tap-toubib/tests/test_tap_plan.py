@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from tap_toubib.discovery import read_document
 from tap_toubib.plan import Order, Plan
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 NEWEST_UPDATED = Order("updated_at", "desc", is_instant=True)
 CREATED = Order("created_at", is_instant=True)

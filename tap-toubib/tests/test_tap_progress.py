@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pytest
+from scripted_api import Api
 
 from tap_toubib import progress
 
-if TYPE_CHECKING:
-    import pytest
-    from scripted_api import Api
-
-    from .conftest import Runner
+from .conftest import Runner
 
 
 def test_progress_is_told_of_a_load_during_which_all_patients_are_deleted(

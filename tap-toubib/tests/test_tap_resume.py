@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from scripted_api import Api
 from singer_sdk.exceptions import RetriableAPIError
 
 from tap_toubib.known_ids import KnownIds
 from tap_toubib.streams.patients import PatientsStream
 
-from .conftest import both_ways
-
-if TYPE_CHECKING:
-    from scripted_api import Api
-
-    from .conftest import Runner
+from .conftest import Runner, both_ways
 
 pytestmark = both_ways
 

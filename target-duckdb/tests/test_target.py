@@ -8,9 +8,11 @@ import json
 import subprocess
 import sys
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -19,10 +21,6 @@ from hypothesis import strategies as st
 
 from target_duckdb_append.errors import LoadError
 from target_duckdb_append.loader import Loader
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
 
 Message = dict[str, Any]
 

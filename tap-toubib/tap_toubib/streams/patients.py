@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from singer_sdk import Stream
+from singer_sdk import Stream, Tap
+from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig
 from singer_sdk.helpers.conform import TypeConformanceLevel
+from singer_sdk.helpers.types import Context
+from singer_sdk.singerlib import MetadataMapping
 from singer_sdk.singerlib.catalog import Metadata
 
-from tap_toubib.batch_files import BatchWriter, leaves_unmapped
+from tap_toubib.batch_files import BatchFolder, BatchWriter, leaves_unmapped
+from tap_toubib.client import ToubibClient
 from tap_toubib.columns import DELETED_AT, PRIMARY_KEY, UPDATED_AT
+from tap_toubib.discovery import Capabilities
 from tap_toubib.extraction import Extraction
 from tap_toubib.plan import Plan
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-    from datetime import datetime
-
-    from singer_sdk import Tap
-    from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig
-    from singer_sdk.helpers.types import Context
-    from singer_sdk.singerlib import MetadataMapping
-
-    from tap_toubib.batch_files import BatchFolder
-    from tap_toubib.client import ToubibClient
-    from tap_toubib.discovery import Capabilities
-    from tap_toubib.records import Page, Record
-    from tap_toubib.streams.rejected_records import RejectedRecordsStream
+from tap_toubib.records import Page, Record
+from tap_toubib.streams.rejected_records import RejectedRecordsStream
 
 CHARACTERS_A_RECORD = 100
 """A state stands behind so many records that it adds no more characters than this to each of them."""

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from singer_sdk import Stream
+from singer_sdk import Stream, Tap
 from singer_sdk import typing as th
+from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig
+from singer_sdk.helpers.types import Context
 
-from tap_toubib.batch_files import BatchWriter, leaves_unmapped
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from singer_sdk import Tap
-    from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig
-    from singer_sdk.helpers.types import Context
-
-    from tap_toubib.batch_files import BatchFolder
-    from tap_toubib.records import Page, Record
+from tap_toubib.batch_files import BatchFolder, BatchWriter, leaves_unmapped
+from tap_toubib.records import Page, Record
 
 
 class RejectedRecordsStream(Stream):

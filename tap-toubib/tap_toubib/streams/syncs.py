@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from singer_sdk import Stream
+from singer_sdk import Stream, Tap
 from singer_sdk import typing as th
+from singer_sdk.helpers.types import Context
+from singer_sdk.singerlib import MetadataMapping
 from singer_sdk.singerlib.catalog import Metadata
 
 from tap_toubib.columns import INT64
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from singer_sdk import Tap
-    from singer_sdk.helpers.types import Context
-    from singer_sdk.singerlib import MetadataMapping
-
-    from tap_toubib.records import Record
-    from tap_toubib.streams.patients import PatientsStream
+from tap_toubib.records import Record
+from tap_toubib.streams.patients import PatientsStream
 
 COUNT = th.IntegerType(**INT64)
 
