@@ -22,18 +22,16 @@ COMPRESSIONS = {None: "uncompressed", "none": "uncompressed", "gzip": "gzip"}
 
 
 class Loader:
-    """Appends what messages bring to the tables of their streams, and passes a state on when that is committed."""
+    """Appends what messages bring to the tables of their streams, and passes a state on when that is committed.
+
+    Args:
+        config: The target's settings.
+        pass_on: Takes a state when everything before it is in the database.
+    """
 
     def __init__(
         self, connection: duckdb.DuckDBPyConnection, config: Mapping[str, Any], pass_on: Callable[[Any], None]
     ) -> None:
-        """Prepare for the messages of one run.
-
-        Args:
-            connection: To the database.
-            config: The target's settings.
-            pass_on: Takes a state when everything before it is in the database.
-        """
         connection.execute("set TimeZone = 'UTC'")
         [catalog] = connection.execute("select current_catalog()").fetchone() or ()
         self._connection = connection
@@ -77,7 +75,7 @@ class Loader:
         self._tables[message["stream"]] = Table(self._connection, self._config, message)
 
     def _collect_record(self, message: Message) -> None:
-        stream = self._table(message).stream
+        stream = self._get_table(message).stream
         record = message["record"]
         if self._config.get("add_metadata_columns"):
             record["_sdc_extracted_at"] = message.get("time_extracted")
@@ -90,7 +88,7 @@ class Loader:
             self._commit()
 
     def _append_batch(self, message: Message) -> None:
-        table = self._table(message)
+        table = self._get_table(message)
         encoding = message["encoding"]
         compression = COMPRESSIONS.get(encoding.get("compression"))
         if encoding["format"] != "jsonl" or compression is None:
@@ -98,7 +96,7 @@ class Loader:
                 f"Cannot load batches of {table.stream} in the encoding {encoding}: set the tap's "
                 "batch_config.encoding to the format jsonl, with the compression none or gzip"
             )
-        files = [_path(address) for address in message["manifest"]]
+        files = [_to_path(address) for address in message["manifest"]]
         table.append(*files, compression=compression)
         for file in files:
             file.unlink()
@@ -121,14 +119,14 @@ class Loader:
             self._pass_on(self._state)
             self._state = None
 
-    def _table(self, message: Message) -> Table:
+    def _get_table(self, message: Message) -> Table:
         stream = message["stream"]
         if stream not in self._tables:
             raise LoadError(f"The tap sent data of {stream} before its schema")
         return self._tables[stream]
 
 
-def _path(address: str) -> Path:
+def _to_path(address: str) -> Path:
     """Return the local file that a URL names."""
     if not address.startswith("file:///"):
         raise LoadError(

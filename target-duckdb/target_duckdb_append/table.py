@@ -29,19 +29,14 @@ db_sync.column_type = column_type
 
 
 class Table(db_sync.DbSync):  # type: ignore[misc]  # the package has no types
-    """The table of a stream: created and altered by the registry's target, appended to by its own `append`."""
+    """The table of a stream: created and altered by the registry's target, appended to by its own `append`.
+
+    Args:
+        config: The target's settings.
+        message: A SCHEMA message. Its keys do not count: a table with a primary key holds one version of a row.
+    """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, config: Mapping[str, Any], message: Any) -> None:
-        """Create the table, or add the columns that it lacks.
-
-        Args:
-            connection: To the database.
-            config: The target's settings.
-            message: A SCHEMA message. Its keys do not count: a table with a primary key holds one version of a row.
-
-        Raises:
-            LoadError: The table cannot hold the stream.
-        """
         message = {**message, "key_properties": []}
         if config.get("add_metadata_columns"):
             add_metadata_columns_to_schema(message)
@@ -52,7 +47,7 @@ class Table(db_sync.DbSync):  # type: ignore[misc]  # the package has no types
         properties: dict[str, Any] = self.flatten_schema
         self.flatten_schema: dict[str, Any] = {name: properties[name] for name in message["schema"]["properties"]}
         self._types = dict(zip(self.flatten_schema, self.column_types(), strict=True))
-        with self._explained():
+        with self._explain():
             self.create_schema_if_not_exists()
             self._renew_table()
             self.sync_table()
@@ -102,16 +97,15 @@ class Table(db_sync.DbSync):  # type: ignore[misc]  # the package has no types
         Args:
             files: The files.
             compression: `uncompressed` or `gzip`.
-
-        Raises:
-            LoadError: A file cannot be read, or holds what a column cannot.
         """
-        values = {name: _in_utc(name) if kind == "timestamp" else _quote(name) for name, kind in self._types.items()}
+        values = {
+            name: _convert_to_utc(name) if kind == "timestamp" else _quote(name) for name, kind in self._types.items()
+        }
         if "_sdc_batched_at" in values:
             values["_sdc_batched_at"] = "now() at time zone 'UTC'"
         columns = ", ".join(f"{value} as {db_sync.safe_column_name(name)}" for name, value in values.items())
         insert = f"insert into {self.table_name(self.stream)} by name select {columns} from "
-        with self._explained(*files, compression=compression):
+        with self._explain(*files, compression=compression):
             self.conn.begin()
             try:
                 for file in files:
@@ -122,16 +116,16 @@ class Table(db_sync.DbSync):  # type: ignore[misc]  # the package has no types
             self.conn.commit()
 
     @contextmanager
-    def _explained(self, *files: Path, compression: str = "uncompressed") -> Iterator[None]:
+    def _explain(self, *files: Path, compression: str = "uncompressed") -> Iterator[None]:
         """Raise an error of DuckDB again as one that names the stream and, where a value is at fault, the field."""
         try:
             yield
         except duckdb.Error as error:
-            fields = (self._unreadable_field(file, compression) for file in files)
+            fields = (self._find_unreadable_field(file, compression) for file in files)
             reason = next(filter(None, fields), describe(error))
             raise LoadError(f"Cannot load {self.stream}: {reason}") from error
 
-    def _unreadable_field(self, file: Path, compression: str) -> str | None:
+    def _find_unreadable_field(self, file: Path, compression: str) -> str | None:
         """Return what is wrong with a field of a file, None if all of them can be read."""
         for name, kind in self._types.items():
             try:
@@ -158,7 +152,7 @@ def _read(types: Mapping[str, str], compression: str) -> str:
     )
 
 
-def _in_utc(name: str) -> str:
+def _convert_to_utc(name: str) -> str:
     return f"{_quote(name)} at time zone 'UTC'"
 
 
