@@ -1,5 +1,6 @@
 """Command line of the tap."""
 
+import os
 import sys
 
 from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
@@ -9,15 +10,22 @@ from tap_toubib.tap import TapToubib
 
 def main() -> None:
     """Run the tap; what the user can act on ends it with one line each and exit code 1, without a traceback."""
+    # files of patients are their owner's
+    os.umask(0o077)
     try:
         TapToubib.cli()
     except ConfigValidationError as error:
-        for line in error.errors:
-            TapToubib.logger.critical("%s", line)
-        sys.exit(1)
+        _end(*error.errors)
     except SingerSDKError as error:
-        TapToubib.logger.critical("%s", error)
-        sys.exit(1)
+        _end(str(error))
+    except OSError as error:
+        _end(f"{error.filename or 'Cannot write'}: {error.strerror}")
+
+
+def _end(*lines: str) -> None:
+    for line in lines:
+        TapToubib.logger.critical("%s", line)
+    sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -35,15 +35,7 @@ MAX_RETRY_AFTER = 300
 
 RETRIED = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 
-ABOUT_ONE_PATIENT = tuple(
-    status
-    for status in HTTPStatus
-    if status == HTTPStatus.OK
-    or (
-        (HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR)
-        and status not in {HTTPStatus.UNAUTHORIZED, *RETRIED}
-    )
-)
+ABOUT_ONE_PATIENT = {HTTPStatus.OK, *range(400, 500)} - {HTTPStatus.UNAUTHORIZED, *RETRIED}
 """Answers that tell something of the patient asked for, not of the service."""
 
 HINTS: dict[int, str] = {
@@ -62,8 +54,14 @@ class ToubibClient:
 
     What it logs and raises names the address and the status, never the body of an answer: that may hold patients.
 
+    Args:
+        auth_token: Sent as a bearer token, if given.
+        timeout: Seconds without an answer after which an attempt is given up.
+        max_parallel_requests: How many threads will ask at once; each connection is used again.
+
     Attributes:
         api_url: Base URL of the service.
+        address: The same without credentials or query, as people may see it.
         patients_path: Where patients are listed, below the base URL.
         patient_path: Where one patient is, with `{}` in place of its id.
         list_requests: How many pages of patients were asked for, failed attempts included.
@@ -72,16 +70,8 @@ class ToubibClient:
     def __init__(
         self, api_url: str, *, auth_token: str | None, user_agent: str, timeout: float, max_parallel_requests: int
     ) -> None:
-        """Make a client; nothing is sent yet.
-
-        Args:
-            api_url: Base URL of the service.
-            auth_token: Sent as a bearer token, if given.
-            user_agent: The User-Agent header.
-            timeout: Seconds without an answer after which an attempt is given up.
-            max_parallel_requests: How many threads will ask at once; each connection is used again.
-        """
         self.api_url = api_url.rstrip("/")
+        self.address = re.sub("(?<=//)[^/]*@|[?#].*", "", self.api_url)
         self.patients_path = PATIENTS_PATH
         self.patient_path: str | None = PATIENT_PATH
         self._timeout = timeout
@@ -100,12 +90,7 @@ class ToubibClient:
         self._counting = Lock()
 
     def get_openapi(self) -> dict[str, Any]:
-        """Return the OpenAPI document; an empty one when the service has none that can be read.
-
-        Raises:
-            FatalAPIError: The service refused the request, or cannot be reached at this address.
-            RetriableAPIError: The service gave no usable answer, however often it was asked; so for all requests.
-        """
+        """Return the OpenAPI document; an empty one when the service has none that can be read."""
         response = self._with_retries(self._send)(OPENAPI_PATH, {}, accepted=(HTTPStatus.OK, HTTPStatus.NOT_FOUND))
         try:
             document = response.json()
@@ -128,8 +113,8 @@ class ToubibClient:
             try:
                 return decode(response.content)
             except ValueError as error:
-                address = self._describe(self.patients_path)
-                reason = f"GET {address} answered something that is not a page of patients: {error}"
+                request = f"GET {self.address}{self.patients_path}"
+                reason = f"{request} answered something that is not a page of patients: {error}"
                 raise RetriableAPIError(reason) from error
 
         return self._with_retries(attempt)()
@@ -144,17 +129,17 @@ class ToubibClient:
         return False
 
     def _send(
-        self, path: str, params: Mapping[str, str | int], accepted: Sequence[HTTPStatus] = (HTTPStatus.OK,)
+        self, path: str, params: Mapping[str, str | int], accepted: Collection[int] = (HTTPStatus.OK,)
     ) -> requests.Response:
         try:
             response = self._session.get(
                 self.api_url + path, params=params, timeout=self._timeout, proxies=self._bypass_proxy()
             )
         except requests.RequestException as error:
-            raise explain(f"GET {self._describe(path)}", error) from error
+            raise explain(f"GET {self.address}{path}", error) from error
         if response.status_code in accepted:
             return response
-        message = f"GET {self._describe(path)} answered {response.status_code} {response.reason}"
+        message = f"GET {self.address}{path} answered {response.status_code} {response.reason}"
         if response.status_code in RETRIED or response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise RetriableAPIError(message, response)
         hint = HINTS.get(response.status_code)
@@ -175,10 +160,10 @@ class ToubibClient:
             backoff.constant, UnresolvedNameError, max_tries=2, interval=FIRST_WAIT, jitter=None, logger=None
         )(function)
         return backoff.on_exception(
-            _waits,
+            _generate_waits,
             RetriableAPIError,
             max_tries=MAX_TRIES,
-            giveup=lambda error: isinstance(error, UnresolvedNameError) or _retry_after(error) > MAX_RETRY_AFTER,
+            giveup=lambda error: isinstance(error, UnresolvedNameError) or _get_retry_after(error) > MAX_RETRY_AFTER,
             jitter=backoff.random_jitter,
             on_backoff=self._log_retry,
             logger=None,
@@ -187,17 +172,13 @@ class ToubibClient:
     def _log_retry(self, details: Details) -> None:
         self._logger.warning("%s; trying again in %.1f s", details["exception"], details["wait"])
 
-    def _describe(self, path: str) -> str:
-        """Return the address of a request without credentials or query."""
-        return re.sub("//[^/]*@", "//", self.api_url) + path
 
-
-def _waits() -> Generator[float, Any, None]:
+def _generate_waits() -> Generator[float, Any, None]:
     """Yield the seconds to wait: twice as long each time, and never less than the service asked for."""
     wait = FIRST_WAIT
     error = yield 0
     while True:
-        error = yield max(wait, _retry_after(error))
+        error = yield max(wait, _get_retry_after(error))
         wait *= 2
 
 
@@ -211,6 +192,6 @@ def read_retry_after(value: str) -> float:
         return 0.0
 
 
-def _retry_after(error: Exception) -> float:
+def _get_retry_after(error: Exception) -> float:
     response = getattr(error, "response", None)
     return read_retry_after(response.headers.get("Retry-After", "")) if response is not None else 0.0

@@ -39,13 +39,13 @@ def name_columns(keys: Collection[str], taken: Iterable[str] = ()) -> dict[str, 
         taken: Names that columns have already.
     """
     # a name in lower case keeps it, in whatever order the keys come
-    ordered = sorted(keys, key=lambda key: (key != _loadable(key).lower(), key))
+    ordered = sorted(keys, key=lambda key: (key != _make_loadable(key).lower(), key))
     used = RESERVED | {name.lower() for name in taken}
     names = {}
     for key in ordered:
-        name, number = _loadable(key), 2
+        name, number = _make_loadable(key), 2
         while name.lower() in used:
-            name, number = f"{_loadable(key)}_{number}", number + 1
+            name, number = f"{_make_loadable(key)}_{number}", number + 1
         used.add(name.lower())
         names[key] = name
     return {key: names[key] for key in keys}
@@ -57,7 +57,7 @@ def describe(key: str, name: str, column: JSONSchema, description: str | None = 
     return column | title | ({"description": description} if description else {})
 
 
-def key_of(name: str, column: JSONSchema) -> str:
+def get_key(name: str, column: JSONSchema) -> str:
     """Return the key in the API of a column."""
     key: str = column.get("title", name)
     return key
@@ -68,5 +68,5 @@ def is_json_text(column: JSONSchema) -> bool:
     return "contentMediaType" in column
 
 
-def _loadable(key: str) -> str:
+def _make_loadable(key: str) -> str:
     return NOT_LOADABLE.sub("_", key) or "_"

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from tap_toubib.client import PATIENT_PATH, PATIENTS_PATH, ToubibClient
-from tap_toubib.columns import INT64, JSON_TEXT, PRIMARY_KEY, JSONSchema, describe, is_json_text, key_of, name_columns
+from tap_toubib.columns import INT64, JSON_TEXT, PRIMARY_KEY, JSONSchema, describe, get_key, is_json_text, name_columns
 from tap_toubib.openapi import OpenAPIDocument
 from tap_toubib.records import parse_page
 
@@ -97,7 +97,7 @@ def discover(client: ToubibClient, catalog: Mapping[str, JSONSchema] | None = No
     if not api.is_understood:
         columns |= {PRIMARY_KEY: catalog.get(PRIMARY_KEY, documented[PRIMARY_KEY])}
     columns = documented | columns
-    if renamed := {name: column for name, column in columns.items() if key_of(name, column) != name}:
+    if renamed := {name: column for name, column in columns.items() if get_key(name, column) != name}:
         logger.warning("Loaded under a name that a database can take: %s", _list_columns(renamed))
     return replace(
         api, schema={**api.schema, "properties": columns}, nullable=api.nullable | (columns.keys() - documented)
@@ -126,17 +126,17 @@ def _read(document: OpenAPIDocument, api_url: str) -> Capabilities:
     singles = [single_path for single_path in readable if single.fullmatch(single_path)] if paths else [PATIENT_PATH]
     item = document.get(paths, path)
     operation = document.get(item, "get")
-    parameters = document.parameters(item, operation)
-    patient = document.items(document.properties(document.answer(operation)).get("data"))
-    properties = document.properties(patient)
+    parameters = document.get_parameters(item, operation)
+    patient = document.get_items(document.get_properties(document.get_answer(operation)).get("data"))
+    properties = document.get_properties(patient)
     is_understood = PRIMARY_KEY in properties
     if not is_understood:
         patient, properties = {}, DEFAULT_PROPERTIES
     names = name_columns(properties)
-    types = {names[key]: document.types(schema) for key, schema in properties.items()}
-    required = {names[key] for key in document.required(patient) if key in names}
+    types = {names[key]: document.get_types(schema) for key, schema in properties.items()}
+    required = {names[key] for key in document.get_required(patient) if key in names}
     base = _base_path(operation.get("servers") or item.get("servers") or document.root.get("servers"), api_url)
-    largest = document.largest(parameters.get("limit"))
+    largest = document.get_largest(parameters.get("limit"))
     return Capabilities(
         schema={
             "type": "object",
@@ -144,26 +144,26 @@ def _read(document: OpenAPIDocument, api_url: str) -> Capabilities:
                 name: describe(
                     key,
                     name,
-                    _column(types[name], is_key=key == PRIMARY_KEY),
-                    document.description(properties[key]),
+                    _make_column(types[name], is_key=key == PRIMARY_KEY),
+                    document.get_description(properties[key]),
                 )
                 for key, name in names.items()
             },
             "required": [PRIMARY_KEY],
         },
-        sortable=frozenset(document.values(parameters.get("sort_field"))),
+        sortable=frozenset(document.get_values(parameters.get("sort_field"))),
         nullable=frozenset(name for name, each in types.items() if name not in required or "null" in each),
         # pages that overlap have two rows at least
         page_size=largest if largest and largest > 1 else DEFAULT_PAGE_SIZE,
-        patients_path=_below(api_url, base + path),
-        patient_path=_below(api_url, base + re.sub(r"\{.*\}", "{}", singles[0])) if singles else None,
+        patients_path=_cut_base(api_url, base + path),
+        patient_path=_cut_base(api_url, base + re.sub(r"\{.*\}", "{}", singles[0])) if singles else None,
         is_bundled_api=document.get(document.root, "info").get("x-bundled-api") is True,
         is_understood=is_understood,
         is_closed=is_understood and document.is_closed(patient),
     )
 
 
-def _column(types: AbstractSet[str], *, is_key: bool) -> JSONSchema:
+def _make_column(types: AbstractSet[str], *, is_key: bool) -> JSONSchema:
     """Return the schema of a column whose values can have these types, in Singer's terms."""
     kinds = types - {"null"}
     null = [] if is_key else ["null"]
@@ -182,7 +182,7 @@ def _column(types: AbstractSet[str], *, is_key: bool) -> JSONSchema:
 
 def _describe_rows(rows: Sequence[dict[str, Any]], documented: Mapping[str, JSONSchema]) -> dict[str, JSONSchema]:
     """Return the columns of rows that are not documented, and their id."""
-    known = {key_of(name, column) for name, column in documented.items()}
+    known = {get_key(name, column) for name, column in documented.items()}
     keys = dict.fromkeys(key for row in rows for key in row if key not in known)
     columns = {name: describe(key, name, JSON_TEXT) for key, name in name_columns(keys, documented).items()}
     has_text_id = any(isinstance(row.get(PRIMARY_KEY), str) for row in rows)
@@ -191,25 +191,25 @@ def _describe_rows(rows: Sequence[dict[str, Any]], documented: Mapping[str, JSON
 
 def _list_columns(columns: Mapping[str, JSONSchema]) -> str:
     """Return names for a message, with the key in the API where that is another one."""
-    keys = {name: key_of(name, column) for name, column in columns.items()}
+    keys = {name: get_key(name, column) for name, column in columns.items()}
     return ", ".join(name if key == name else f"{key!a} as {name}" for name, key in keys.items())
 
 
 def _base_path(servers: Any, api_url: str) -> str:
     """Return the path of the first server of a document, if it is the one that the document came from."""
     server = urlsplit(urljoin(f"{api_url}/", servers[0]["url"] if servers else "/"))
-    is_here = _host_and_port(server) == _host_and_port(urlsplit(api_url)) and "{" not in server.path
+    is_here = _get_host_and_port(server) == _get_host_and_port(urlsplit(api_url)) and "{" not in server.path
     return server.path.rstrip("/") if is_here else ""
 
 
-def _host_and_port(address: SplitResult) -> tuple[str | None, int | None]:
+def _get_host_and_port(address: SplitResult) -> tuple[str | None, int | None]:
     try:
         return address.hostname, address.port or DEFAULT_PORTS.get(address.scheme)
     except ValueError:
         return address.hostname, None
 
 
-def _below(api_url: str, path: str) -> str:
+def _cut_base(api_url: str, path: str) -> str:
     """Return a path of the host as one below the base URL, which may hold the beginning of it already."""
     base = urlsplit(api_url).path
     return path.removeprefix(base) if path.startswith(f"{base}/") else path

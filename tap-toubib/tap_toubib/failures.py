@@ -26,7 +26,7 @@ def explain(request: str, error: requests.RequestException) -> FatalAPIError | R
         request: The method and the address.
         error: What the HTTP library raised.
     """
-    cause = _root_cause(error)
+    cause = _find_root_cause(error)
     message = f"{request} failed: {getattr(cause, 'strerror', None) or type(cause).__name__}"
     if isinstance(cause, ssl.SSLCertVerificationError):
         return FatalAPIError(f"{message}; REQUESTS_CA_BUNDLE names a file of the authorities that are trusted")
@@ -40,7 +40,7 @@ def explain(request: str, error: requests.RequestException) -> FatalAPIError | R
     return FatalAPIError(f"{message}; check api_url (API_BASEURL)")
 
 
-def _root_cause(error: BaseException) -> BaseException:
+def _find_root_cause(error: BaseException) -> BaseException:
     """Return what went wrong below the layers of the HTTP libraries, whose own messages repeat the whole URL."""
     while below := error.__cause__ or error.__context__:
         error = below

@@ -9,16 +9,12 @@ The state keeps them under `known_ids` as text: Base64 of a serialized 64-bit Ro
 
 from __future__ import annotations
 
-import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
 from pyroaring import BitMap64
 from singer_sdk.exceptions import ConfigurationError
-
-from tap_toubib.columns import INT64, PRIMARY_KEY
-from tap_toubib.records import Record, Rejected
 
 KEY = "known_ids"
 """The key in the state of the patients."""
@@ -27,11 +23,10 @@ LONGEST_TEXT = 4_000_000
 """Characters, at most: Meltano passes on lines of up to 5 MiB."""
 
 SHIFT = 2**63
-INTEGER = re.compile(r"-?[0-9]{1,19}")
 
 
 class KnownIds:
-    """A set of integer ids, with its place in the state of the patients.
+    """A set of integer ids from -2**63 to 2**63 - 1, with its place in the state of the patients.
 
     Attributes:
         is_kept: Whether the state is to hold it.
@@ -39,18 +34,13 @@ class KnownIds:
     """
 
     def __init__(self, ids: Iterable[int] = (), *, is_kept: bool = False) -> None:
-        """Make a set of ids from -2**63 to 2**63 - 1."""
         self._bitmap = BitMap64([each + SHIFT for each in ids])
         self.is_kept = is_kept
         self.text_length = 0
 
     @classmethod
     def load(cls, state: Mapping[str, Any]) -> Self:
-        """Return the set that a state holds, the empty one if it holds none.
-
-        Raises:
-            ConfigurationError: The text in the state does not stand for a set.
-        """
+        """Return the set that a state holds, the empty one if it holds none."""
         known = cls(is_kept=KEY in state)
         try:
             if text := state.get(KEY):
@@ -75,24 +65,20 @@ class KnownIds:
         return True
 
     def __len__(self) -> int:
-        """Return how many ids there are."""
         return len(self._bitmap)
 
     def __contains__(self, patient: int) -> bool:
-        """Tell whether an id is one of them."""
         return patient + SHIFT in self._bitmap
 
     def __iter__(self) -> Iterator[int]:
-        """Iterate over the ids, ascending."""
         return (each - SHIFT for each in self._bitmap)
 
     def __sub__(self, other: KnownIds) -> KnownIds:
-        """Return those that are not in another set."""
-        return self._of(self._bitmap - other._bitmap)
+        return self._wrap(self._bitmap - other._bitmap)
 
     def copy(self) -> KnownIds:
         """Return a copy, which the state does not hold."""
-        return self._of(self._bitmap.copy())
+        return self._wrap(self._bitmap.copy())
 
     def update(self, ids: Iterable[int]) -> None:
         """Add ids."""
@@ -102,9 +88,9 @@ class KnownIds:
         """Take ids out."""
         self._bitmap -= BitMap64([each + SHIFT for each in ids])
 
-    def between(self, low: int | None, high: int | None) -> KnownIds:
+    def select_between(self, low: int | None, high: int | None) -> KnownIds:
         """Return those after one id and before another; None stands for no bound."""
-        return self._of(self._bitmap[self._count_up_to(low) : self._count_before(high)])
+        return self._wrap(self._bitmap[self._count_up_to(low) : self._count_before(high)])
 
     def count_between(self, low: int | None, high: int | None) -> int:
         """Return how many are after one id and before another; None stands for no bound."""
@@ -117,19 +103,7 @@ class KnownIds:
         return len(self) if patient is None else self._count_up_to(patient - 1)
 
     @staticmethod
-    def _of(bitmap: BitMap64) -> KnownIds:
+    def _wrap(bitmap: BitMap64) -> KnownIds:
         result = KnownIds()
         result._bitmap = bitmap
         return result
-
-
-def ids_of(rows: Iterable[Record | Rejected]) -> list[int]:
-    """Return the integer ids of rows in their order, those of rejected ones included: the source counts them, too."""
-    ids = (_id_of_rejected(row) if isinstance(row, Rejected) else row[PRIMARY_KEY] for row in rows)
-    return [each for each in ids if isinstance(each, int)]
-
-
-def _id_of_rejected(row: Rejected) -> int | None:
-    if row.id and INTEGER.fullmatch(row.id) and INT64["minimum"] <= int(row.id) <= INT64["maximum"]:
-        return int(row.id)
-    return None

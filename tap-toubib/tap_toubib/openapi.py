@@ -38,7 +38,6 @@ class OpenAPIDocument:
     """An OpenAPI document."""
 
     def __init__(self, document: Node) -> None:
-        """Take the document as it was parsed."""
         self.root = document
         self._resolver = Registry().with_resource("", DRAFT202012.create_resource(document)).resolver()
         # by reference; what one that refers to itself says is not known before it was followed
@@ -53,34 +52,34 @@ class OpenAPIDocument:
                 return {}
             seen.add(reference)
             beside = {key: value for key, value in node.items() if key != "$ref"}
-            node = {**_dict(self._look_up(reference)), **beside}
-        return _dict(node)
+            node = {**_as_dict(self._look_up(reference)), **beside}
+        return _as_dict(node)
 
     def get(self, node: object, key: str) -> Node:
         """Return what stands under a key of a node, references followed on the way."""
         return self.follow(self.follow(node).get(key))
 
-    def parameters(self, item: Node, operation: Node) -> dict[str, object]:
+    def get_parameters(self, item: Node, operation: Node) -> dict[str, object]:
         """Return the schemas of the query's parameters by name: those of the operation before those of the path."""
-        parameters = [self.follow(each) for owner in (item, operation) for each in _list(owner.get("parameters"))]
+        parameters = [self.follow(each) for owner in (item, operation) for each in _as_list(owner.get("parameters"))]
         return {
-            str(each.get("name")): each.get("schema", self.json_schema(each))
+            str(each.get("name")): each.get("schema", self.get_json_schema(each))
             for each in parameters
             if each.get("in", "query") == "query"
         }
 
-    def answer(self, operation: Node) -> object:
+    def get_answer(self, operation: Node) -> object:
         """Return the schema of the JSON that an operation answers with if all goes well."""
         responses = self.get(operation, "responses")
-        return next((self.json_schema(self.get(responses, code)) for code in SUCCESS if code in responses), {})
+        return next((self.get_json_schema(self.get(responses, code)) for code in SUCCESS if code in responses), {})
 
-    def json_schema(self, node: Node) -> object:
+    def get_json_schema(self, node: Node) -> object:
         """Return the schema of the JSON among the media types of a response or a parameter."""
         content = self.get(node, "content")
         media_type = next((each for each in content if JSON_MEDIA_TYPE.fullmatch(each)), "")
         return self.get(content, media_type).get("schema", {})
 
-    def parts(self, schema: object, seen: set[str] | None = None) -> Iterator[Node]:
+    def walk(self, schema: object, seen: set[str] | None = None) -> Iterator[Node]:
         """Yield the schemas that one is composed of, itself among them, each reference once."""
         seen = set() if seen is None else seen
         if not isinstance(schema, dict):
@@ -88,83 +87,83 @@ class OpenAPIDocument:
         yield schema
         if isinstance(reference := schema.get("$ref"), str) and reference not in seen:
             seen.add(reference)
-            yield from self.parts(self._look_up(reference), seen)
+            yield from self.walk(self._look_up(reference), seen)
         for keyword in ("allOf", *ALTERNATIVES):
-            for part in _list(schema.get(keyword)):
-                yield from self.parts(part, seen)
+            for part in _as_list(schema.get(keyword)):
+                yield from self.walk(part, seen)
 
-    def properties(self, schema: object) -> Node:
+    def get_properties(self, schema: object) -> Node:
         """Return the schemas of all properties that an object can have in any of its forms."""
         found: dict[str, list[Any]] = {}
-        for part in self.parts(schema):
-            for name, each in _dict(part.get("properties")).items():
+        for part in self.walk(schema):
+            for name, each in _as_dict(part.get("properties")).items():
                 if each is not False:
                     found.setdefault(name, []).append(each)
         return {name: schemas[0] if len(schemas) == 1 else {"anyOf": schemas} for name, schemas in found.items()}
 
-    def items(self, schema: object) -> Node:
+    def get_items(self, schema: object) -> Node:
         """Return the schema of the items that an array can have in any of its forms."""
-        return {"anyOf": [part["items"] for part in self.parts(schema) if "items" in part]}
+        return {"anyOf": [part["items"] for part in self.walk(schema) if "items" in part]}
 
-    def required(self, schema: object) -> frozenset[str]:
+    def get_required(self, schema: object) -> frozenset[str]:
         """Return the properties that an object has in all of its forms."""
         if not isinstance(schema, dict):
             return frozenset()
-        names = frozenset(_list(schema.get("required")))
+        names = frozenset(_as_list(schema.get("required")))
         if isinstance(reference := schema.get("$ref"), str):
             if reference not in self._required:
                 self._required[reference] = frozenset()
-                self._required[reference] = self.required(self._look_up(reference))
+                self._required[reference] = self.get_required(self._look_up(reference))
             names |= self._required[reference]
-        for part in _list(schema.get("allOf")):
-            names |= self.required(part)
+        for part in _as_list(schema.get("allOf")):
+            names |= self.get_required(part)
         for keyword in ALTERNATIVES:
             # null, as one of them, takes no property away
-            if alternatives := [each for each in _list(schema.get(keyword)) if "object" in self.types(each)]:
-                names |= frozenset.intersection(*map(self.required, alternatives))
+            if alternatives := [each for each in _as_list(schema.get(keyword)) if "object" in self.get_types(each)]:
+                names |= frozenset.intersection(*map(self.get_required, alternatives))
         return names
 
     def is_closed(self, schema: object) -> bool:
         """Tell whether an object has no properties but those that are named."""
         closing = {"additionalProperties", "unevaluatedProperties"}
-        return any(part.get(keyword) is False for part in self.parts(schema) for keyword in closing)
+        return any(part.get(keyword) is False for part in self.walk(schema) for keyword in closing)
 
-    def values(self, schema: object) -> set[str]:
+    def get_values(self, schema: object) -> set[str]:
         """Return the texts that a schema lists as its values, or as those of its items."""
-        parts = [*self.parts(schema), *self.parts(self.items(schema))]
-        listed = [value for part in parts for value in [*_list(part.get("enum")), part.get("const")]]
+        parts = [*self.walk(schema), *self.walk(self.get_items(schema))]
+        listed = [value for part in parts for value in [*_as_list(part.get("enum")), part.get("const")]]
         return {value for value in listed if isinstance(value, str)}
 
-    def description(self, schema: object) -> str | None:
+    def get_description(self, schema: object) -> str | None:
         """Return what a schema says of itself, the outermost first."""
-        texts = (part.get("description") for part in self.parts(schema))
+        texts = (part.get("description") for part in self.walk(schema))
         return next((text for text in texts if text and isinstance(text, str)), None)
 
-    def largest(self, schema: object) -> int | None:
+    def get_largest(self, schema: object) -> int | None:
         """Return the largest integer that a schema allows, if it has a bound that makes sense."""
         bounds = [
             int(bound) - (keyword == "exclusiveMaximum")
-            for part in self.parts(schema)
+            for part in self.walk(schema)
             for keyword in ("maximum", "exclusiveMaximum")
             if isinstance(bound := part.get(keyword), int | float) and not isinstance(bound, bool)
         ]
         return max(bounds, default=None)
 
-    def types(self, schema: object) -> frozenset[str]:
+    def get_types(self, schema: object) -> frozenset[str]:
         """Return the JSON types that a value can have; `date` and `date-time` are types of their own within text."""
         if not isinstance(schema, dict):
             return ANY_TYPE
-        types = _own_types(schema)
+        types = _list_own_types(schema)
         if isinstance(reference := schema.get("$ref"), str):
             if reference not in self._types:
                 self._types[reference] = ANY_TYPE
-                self._types[reference] = self.types(self._look_up(reference))
+                self._types[reference] = self.get_types(self._look_up(reference))
             types &= self._types[reference]
-        for part in _list(schema.get("allOf")):
-            types &= self.types(part)
+        for part in _as_list(schema.get("allOf")):
+            types &= self.get_types(part)
         for keyword in ALTERNATIVES:
-            if alternatives := _list(schema.get(keyword)):
-                types &= frozenset().union(*map(self.types, alternatives))
+            if alternatives := _as_list(schema.get(keyword)):
+                types &= frozenset().union(*map(self.get_types, alternatives))
         return types | {"null"} if schema.get("nullable") is True else types
 
     def _look_up(self, reference: str) -> object:
@@ -174,21 +173,21 @@ class OpenAPIDocument:
             return {}
 
 
-def _own_types(schema: Node) -> frozenset[str]:
+def _list_own_types(schema: Node) -> frozenset[str]:
     """Return the types that a schema allows by itself, without those it is composed of."""
     types = ANY_TYPE
     if names := schema.get("type"):
-        types &= frozenset().union(*(TYPES.get(name, ANY_TYPE) for name in _list(names) or [names]))
+        types &= frozenset().union(*(TYPES.get(name, ANY_TYPE) for name in _as_list(names) or [names]))
     if schema.get("format") in FORMATS:
         types -= TYPES["string"] - {schema["format"]}
-    if values := [schema["const"]] if "const" in schema else _list(schema.get("enum")):
+    if values := [schema["const"]] if "const" in schema else _as_list(schema.get("enum")):
         types &= frozenset().union(*(TYPES[PYTHON_TYPES.get(type(value), "null")] for value in values))
     return types
 
 
-def _dict(node: object) -> Node:
+def _as_dict(node: object) -> Node:
     return node if isinstance(node, dict) else {}
 
 
-def _list(node: object) -> list[Any]:
+def _as_list(node: object) -> list[Any]:
     return node if isinstance(node, list) else []

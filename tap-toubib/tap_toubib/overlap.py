@@ -3,6 +3,18 @@
 Every page is a query of its own on a collection that moves: a row removed in front of a boundary pulls the next one
 across it, where no page shows it. So pages overlap, and each must prove that it begins no later than the one before it
 ended, in the order asked for.
+
+An example, pages of 5 rows, the one at offset 10, descending:
+
+    offset         10 11 12 13 14
+    by id           9  8  7  6  5   The next page begins at 14, with the row that ended this one, and proves so by an id
+                                    of 5 or more.
+    by updated_at   9  8  7  7  7   Equal values have no order that lasts until the next request: the row at 12 may be
+                                    behind 14 by then, and one from behind at 12. So the next page must hold all of
+                                    them: it begins at 11, and proves so by a value above 7 (`is_exclusive`).
+    by updated_at   8  7  7  7  7   No page holds all of them and the row in front of them. The next begins at 14, any
+                                    value from 7 on is contiguous, and a row may be in neither page (`is_tied`): `Ties`
+                                    counts whether that happened.
 """
 
 from __future__ import annotations
@@ -12,7 +24,7 @@ from typing import Any
 
 from tap_toubib.columns import PRIMARY_KEY
 from tap_toubib.plan import Order
-from tap_toubib.records import Page, Rejected
+from tap_toubib.records import Page, Record, Rejected
 
 
 @dataclass(frozen=True)
@@ -23,19 +35,18 @@ class End:
         offset: Where the next page has to begin at the latest, if nothing has moved.
         value: What the sort field held there; None if it held nothing.
         page: The page; one without rows if an earlier run read it.
-        before: Whether the next page must begin before that value, and not at it: rows of the same value have no order
-            that lasts until the next request, so all of them must be in one page.
-        tied: Whether that value fills the page, so that contiguous pages can leave out one of its rows all the same.
+        is_exclusive: Whether the next page must begin before that value, and not at it.
+        is_tied: Whether contiguous pages can leave out a row of that value all the same.
     """
 
     offset: int
     value: Any
     page: Page
-    before: bool = False
-    tied: bool = False
+    is_exclusive: bool = False
+    is_tied: bool = False
 
 
-def end_of(page: Page, order: Order) -> End:
+def find_end(page: Page, order: Order) -> End:
     """Return where a page ended in the order that it was asked for in."""
     values = [None if isinstance(row, Rejected) else row.get(order.field) for row in page.rows]
     value = page.records[-1].get(order.field) if page.records else None
@@ -44,9 +55,8 @@ def end_of(page: Page, order: Order) -> End:
         return End(last, value, page)
     before = values.index(value) - 1
     if before < 1:
-        # nearly a whole page of one value: no page holds all of them and begins before them
-        return End(last, value, page, tied=True)
-    return End(page.offset + before, value, page, before=True)
+        return End(last, value, page, is_tied=True)
+    return End(page.offset + before, value, page, is_exclusive=True)
 
 
 def is_contiguous(end: End, page: Page, order: Order) -> bool:
@@ -57,7 +67,7 @@ def is_contiguous(end: End, page: Page, order: Order) -> bool:
     if end.value is not None and not isinstance(first, Rejected):
         value: Any = first.get(order.field)
         if value == end.value:
-            return not end.before
+            return not end.is_exclusive
         if value is None and any(record.get(order.field) for record in page.records):
             # rows without a value are in front of all others in this service
             return True
@@ -66,6 +76,16 @@ def is_contiguous(end: End, page: Page, order: Order) -> bool:
             return bool(value < end.value if order.direction == "asc" else value > end.value)
     # a row that is as it was has not passed any other that is
     return first in end.page.rows
+
+
+def remove_shown(page: Page, previous: Page) -> list[Record | Rejected]:
+    """Return the rows of a page without those that the one before it showed already."""
+    seen = {record[PRIMARY_KEY]: record for record in previous.records}
+    return [
+        row
+        for row in page.rows
+        if (row not in previous.rejected if isinstance(row, Rejected) else row != seen.get(row[PRIMARY_KEY]))
+    ]
 
 
 @dataclass
@@ -77,14 +97,14 @@ class Ties:
     """
 
     begin: int
-    _tied: bool = False
+    _is_tied: bool = False
     _seen: set[Any] = field(default_factory=set)
     _others: int = 0
     _read: int = 0
 
     def add(self, page: Page, end: End) -> None:
         """Take note of a page, without the rows of the one before it, and of its end."""
-        self._tied = self._tied or end.tied
+        self._is_tied = self._is_tied or end.is_tied
         ids = {record[PRIMARY_KEY] for record in page.records}
         self._seen |= ids
         # also rows of one patient on one page, which is a view of one moment
@@ -92,6 +112,6 @@ class Ties:
         self._read = end.page.offset + len(end.page.rows) - self.begin
 
     @property
-    def hide_rows(self) -> bool:
+    def has_hidden_rows(self) -> bool:
         """Whether the pages have covered more places than they have shown rows."""
-        return self._tied and len(self._seen) + self._others < self._read
+        return self._is_tied and len(self._seen) + self._others < self._read

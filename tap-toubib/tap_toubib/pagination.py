@@ -4,54 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from typing import Self
 
 from singer_sdk.exceptions import FatalAPIError
 
 from tap_toubib.client import ToubibClient
-from tap_toubib.columns import PRIMARY_KEY
-from tap_toubib.overlap import End, end_of, is_contiguous
+from tap_toubib.overlap import End, find_end, is_contiguous, remove_shown
 from tap_toubib.plan import Order
 from tap_toubib.records import Page, PageDecoder, Rejected
-from tap_toubib.values import to_utc
+from tap_toubib.values import now
 
 MAX_SETBACKS = 20
 """How many pages may bring nothing new, or throw a scan back to the first one: a collection that moves causes a few."""
 
 
+@dataclass
 class Scanner:
-    """Reads pages of patients from the API."""
+    """Reads pages of patients from the API.
 
-    def __init__(self, client: ToubibClient, decoder: PageDecoder, page_size: int, max_parallel_requests: int) -> None:
-        """Read nothing yet.
+    Attributes:
+        client: The connection.
+        decoder: Decodes and checks the pages.
+        page_size: How many patients to ask for in one request.
+        max_parallel_requests: How many requests may be in flight at once.
+    """
 
-        Args:
-            client: The connection.
-            decoder: Decodes and checks the pages.
-            page_size: How many patients to ask for in one request.
-            max_parallel_requests: How many requests may be in flight at once.
-        """
-        self._client = client
-        self._decoder = decoder
-        self._page_size = page_size
-        self._longest = 0
-        self._max_parallel_requests = max_parallel_requests
+    client: ToubibClient
+    decoder: PageDecoder
+    page_size: int
+    max_parallel_requests: int
+    _longest: int = 0
 
     @property
     def page_length(self) -> int:
         """How many patients a page holds: as many as are asked for, unless the service gives fewer."""
-        return self._longest or self._page_size
+        return self._longest or self.page_size
 
     def read_page(self, order: Order, offset: int = 0) -> Page:
         """Return the page at an offset of the collection in an order."""
-        place = {"offset": offset, "limit": self._page_size}
+        place = {"offset": offset, "limit": self.page_size}
         params = place | {"sort_field": order.field, "sort_dir": order.direction}
-        page = self._client.get_patients(params, self._decoder.decode)
+        page = self.client.get_patients(params, self.decoder.decode)
         if offset + len(page.rows) < page.total_items:
             self._longest = max(self._longest, len(page.rows))
-        return replace(page, offset=offset, read_at=to_utc(datetime.now(UTC)))
+        return replace(page, offset=offset, read_at=now())
 
     def read_last(self, order: Order, total_items: int) -> Page:
         """Return the page that ends the collection.
@@ -59,9 +56,6 @@ class Scanner:
         Args:
             order: The order.
             total_items: How many patients it held when it last said so.
-
-        Raises:
-            FatalAPIError: The service does not tell where the collection ends.
         """
         offset = max(total_items - self.page_length + 1, 0)
         for _ in range(MAX_SETBACKS):
@@ -114,12 +108,9 @@ class Scanner:
 
         Yields:
             A page, and where it ended.
-
-        Raises:
-            FatalAPIError: The service does not keep the order.
         """
         overlap = 1 if order.is_unique else 2
-        parallel = self._max_parallel_requests if to_the_end else min(2, self._max_parallel_requests)
+        parallel = self.max_parallel_requests if to_the_end else min(2, self.max_parallel_requests)
         with ReadAhead(lambda offset: self.read_page(order, offset), parallel) as ahead:
             end = after
             page = first or ahead.read(after.offset if after else 0)
@@ -127,13 +118,13 @@ class Scanner:
             while True:
                 if end:
                     page = self._read_contiguous(end, page, order, ahead)
-                fresh = without(end.page, page) if end else page
+                fresh = replace(page, rows=remove_shown(page, end.page)) if end else page
                 setbacks += end is not None and (page.offset == 0 or not fresh.rows)
                 if setbacks > MAX_SETBACKS:
                     raise FatalAPIError(
                         f"The API does not keep the order it was asked for ({order.field}): pages are not contiguous"
                     )
-                end = end_of(page, order)
+                end = find_end(page, order)
                 yield fresh, end
                 if not page.rows or self._is_last(page):
                     return
@@ -156,14 +147,8 @@ class Scanner:
 class ReadAhead:
     """Reads pages, the more of them ahead of time the longer it goes on: a small run wastes no request."""
 
-    def __init__(self, read: Callable[[int], Page], max_parallel_requests: int) -> None:
-        """Read nothing yet.
-
-        Args:
-            read: Reads the page at an offset.
-            max_parallel_requests: How many pages may be read at once.
-        """
-        self._read = read
+    def __init__(self, read_page: Callable[[int], Page], max_parallel_requests: int) -> None:
+        self._read_page = read_page
         self._executor = ThreadPoolExecutor(max_parallel_requests)
         self._max_parallel_requests = max_parallel_requests
         self._parallel = 1
@@ -172,11 +157,10 @@ class ReadAhead:
         self._total_items = 0
 
     def __enter__(self) -> Self:
-        """Begin."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End; what nobody asked for is not waited for."""
+        # what nobody asked for is not waited for
         self._executor.shutdown(wait=True, cancel_futures=True)
 
     def expect(self, *, step: int, total_items: int) -> None:
@@ -186,26 +170,12 @@ class ReadAhead:
     def read(self, offset: int) -> Page:
         """Return the page at an offset, or one that was read ahead and begins shortly before it."""
         begin = max((ready for ready in self._pages if offset - self._step // 2 <= ready <= offset), default=offset)
-        page = self._pages.pop(begin, None) or self._executor.submit(self._read, begin)
+        page = self._pages.pop(begin, None) or self._executor.submit(self._read_page, begin)
         for passed in [ready for ready in self._pages if ready <= begin]:
             self._pages.pop(passed).cancel()
         following = max([begin, *self._pages]) + self._step
         while len(self._pages) < self._parallel - 1 and following < self._total_items:
-            self._pages[following] = self._executor.submit(self._read, following)
+            self._pages[following] = self._executor.submit(self._read_page, following)
             following += self._step
         self._parallel = min(self._parallel + 1, self._max_parallel_requests)
         return page.result()
-
-
-def without(previous: Page, page: Page) -> Page:
-    """Return a page without what the one before it showed already."""
-    seen = {record[PRIMARY_KEY]: record for record in previous.records}
-    rejected = previous.rejected
-    return replace(
-        page,
-        rows=[
-            row
-            for row in page.rows
-            if (row not in rejected if isinstance(row, Rejected) else row != seen.get(row[PRIMARY_KEY]))
-        ],
-    )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Self
 
 from tap_toubib.columns import CREATED_AT, PRIMARY_KEY, UPDATED_AT
 from tap_toubib.discovery import Capabilities
+from tap_toubib.records import Page, Record
 
 EMAIL = "email"
 DEFAULT_SORT_FIELD = "last_name"
@@ -31,33 +31,56 @@ class Order:
         """Whether no two patients have the same place: the order of others changes from one request to the next."""
         return self.field in {PRIMARY_KEY, EMAIL}
 
+    def is_changed(self, record: Record, since: str) -> bool:
+        """Tell whether a patient changed since an instant; by creation one is looked for only if it never changed."""
+        if self.field == CREATED_AT and record.get(UPDATED_AT):
+            return False
+        instant: str | None = record.get(self.field)
+        return instant is not None and instant >= since
+
+    def is_past(self, page: Page, since: str) -> bool:
+        """Tell whether no patient behind a page, newest first, can have changed since an instant."""
+        instants = [record.get(self.field) for record in page.records]
+        if instants and instants[-1]:
+            return bool(instants[-1] < since)
+        # behind those with an instant come those without one, if they did not come before
+        return any(instants)
+
+
+BY_ID = Order(PRIMARY_KEY)
+
 
 @dataclass(frozen=True)
 class Plan:
     """The orders of a run.
 
     Attributes:
-        load: For reading everything: the one that changes move least in, and ties hide least in.
+        load: For reading everything: the one that changes move least in, and equal values hide least in.
         changes: For reading what changed, newest first, each until the bookmark; empty when the API cannot tell.
     """
 
     load: Order
     changes: tuple[Order, ...]
 
-    @classmethod
-    def of(cls, api: Capabilities) -> Self:
-        """Return the plan for an API."""
-        columns = api.schema["properties"].keys() & api.sortable
-        by_update = Order(UPDATED_AT, "desc", is_instant=UPDATED_AT in api.instants)
-        by_creation = Order(CREATED_AT, is_instant=CREATED_AT in api.instants)
-        any_other = Order(min(columns or api.sortable, default=DEFAULT_SORT_FIELD))
-        orders = (Order(PRIMARY_KEY), Order(EMAIL), by_creation, by_update)
-        load = next((order for order in orders if order.field in columns), any_other)
-        if UPDATED_AT not in columns & api.instants:
-            return cls(load, ())
-        if UPDATED_AT not in api.nullable:
-            return cls(load, (by_update,))
-        # a patient that was never updated may be without the one instant, but not without the other
-        if CREATED_AT in columns & api.instants:
-            return cls(load, (by_update, replace(by_creation, direction="desc")))
-        return cls(load, ())
+    @property
+    def is_by_id(self) -> bool:
+        """Whether everything is read by id, so that patients keep their places from one run to the next."""
+        return self.load == BY_ID
+
+
+def make_plan(api: Capabilities) -> Plan:
+    """Return the plan for an API."""
+    columns = api.schema["properties"].keys() & api.sortable
+    by_update = Order(UPDATED_AT, "desc", is_instant=UPDATED_AT in api.instants)
+    by_creation = Order(CREATED_AT, is_instant=CREATED_AT in api.instants)
+    any_other = Order(min(columns or api.sortable, default=DEFAULT_SORT_FIELD))
+    orders = (BY_ID, Order(EMAIL), by_creation, by_update)
+    load = next((order for order in orders if order.field in columns), any_other)
+    if UPDATED_AT not in columns & api.instants:
+        return Plan(load, ())
+    if UPDATED_AT not in api.nullable:
+        return Plan(load, (by_update,))
+    # a patient that was never updated may be without the one instant, but not without the other
+    if CREATED_AT in columns & api.instants:
+        return Plan(load, (by_update, replace(by_creation, direction="desc")))
+    return Plan(load, ())

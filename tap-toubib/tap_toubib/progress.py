@@ -11,10 +11,9 @@ INTERVAL = 2
 
 
 class Progress:
-    """Reports the progress of one scan."""
+    """Reports the progress of one scan, once an interval."""
 
     def __init__(self, logger: logging.Logger) -> None:
-        """Begin; nothing is said before an interval has passed."""
         self._logger = logger
         self._began_at = self._said_at = time.monotonic()
         self._began_with: int | None = None

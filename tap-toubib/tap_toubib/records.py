@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -18,7 +18,7 @@ from typing import Annotated, Any, Generic, Required, TypedDict, TypeVar
 import msgspec
 import simplejson  # type: ignore[import-untyped]
 
-from tap_toubib.columns import INT64, PRIMARY_KEY, JSONSchema, is_json_text, key_of
+from tap_toubib.columns import INT64, PRIMARY_KEY, JSONSchema, get_key, is_json_text
 from tap_toubib.values import to_decimal, to_double, to_id, to_json_text, to_utc
 
 T = TypeVar("T")
@@ -57,12 +57,14 @@ class Rejected:
 
     Attributes:
         id: The patient's id as text, if it has one.
+        number: The same as an integer, if it is one.
         field: The field at fault, as the API calls it, if one can be named.
         reason: What is wrong with it; never the value.
         record: The whole record, as JSON text in ASCII.
     """
 
     id: str | None
+    number: int | None
     field: str | None
     reason: str
     record: str
@@ -92,24 +94,19 @@ class Page:
 
     @cached_property
     def rejected(self) -> list[Rejected]:
-        """The other ones."""
+        """The rejected records."""
         return [row for row in self.rows if isinstance(row, Rejected)]
 
 
 class PageDecoder:
-    """Decodes pages of patients of one schema."""
+    """Decodes pages of patients of one schema, as discovered."""
 
     def __init__(self, schema: JSONSchema) -> None:
-        """Make a decoder.
-
-        Args:
-            schema: JSON schema of a patient, as discovered.
-        """
-        columns = {key_of(name, column): column for name, column in schema["properties"].items()}
-        self._names = {key_of(name, column): name for name, column in schema["properties"].items()}
+        columns = {get_key(name, column): column for name, column in schema["properties"].items()}
+        self._names = {get_key(name, column): name for name, column in schema["properties"].items()}
         self._is_renamed = any(key != name for key, name in self._names.items())
-        self._converters = {key: each for key, column in columns.items() if (each := _converter(key, column))}
-        patient = _patient_type({key: _python_type(key, column) for key, column in columns.items()})
+        self._converters = {key: each for key, column in columns.items() if (each := _choose_converter(key, column))}
+        patient = _make_patient_type({key: _choose_type(key, column) for key, column in columns.items()})
         self._page = msgspec.json.Decoder(Envelope[patient], float_hook=to_decimal)  # type: ignore[valid-type]  # it is one at run time
         self._patient = msgspec.json.Decoder(patient, float_hook=to_decimal)
         self._unseen = set(self._names)
@@ -136,10 +133,10 @@ class PageDecoder:
     def warn_of_columns(self, logger: logging.Logger) -> None:
         """Log which columns never came although they are known, and which came, on the first page, although not."""
         if self._unseen and len(self._unseen) < len(self._names):
-            logger.warning("No patient that was read has a column that the API documents: %s", _list(self._unseen))
+            logger.warning("No patient that was read has a column that the API documents: %s", _join(self._unseen))
         if self._unknown:
             logger.warning(
-                "Not loaded, since the catalog does not name it: %s. A new discovery finds it", _list(self._unknown)
+                "Not loaded, since the catalog does not name it: %s. A new discovery finds it", _join(self._unknown)
             )
 
     def _check(self, item: object) -> Record | Rejected:
@@ -184,12 +181,23 @@ def reject(item: object, text: str, reason: str) -> Rejected:
     """
     key = item.get(PRIMARY_KEY) if isinstance(item, dict) else None
     field = FIELD_IN_MESSAGE.search(reason)
+    try:
+        number = msgspec.convert(key, INT64_TYPE, strict=False)
+    except ValueError:
+        number = None
     return Rejected(
         id=None if key is None else to_id(key) if isinstance(key, str) else simplejson.dumps(key, allow_nan=True),
+        number=number,
         field=field and field[field.lastindex or 0],
         reason=reason,
         record=text,
     )
+
+
+def list_ids(rows: Iterable[Record | Rejected]) -> list[int]:
+    """Return the integer ids of rows in their order, those of rejected ones included: the source counts them, too."""
+    ids = (row.number if isinstance(row, Rejected) else row[PRIMARY_KEY] for row in rows)
+    return [each for each in ids if isinstance(each, int)]
 
 
 def _decimal_or_float(text: str) -> Decimal | float:
@@ -199,14 +207,14 @@ def _decimal_or_float(text: str) -> Decimal | float:
         return float(text)
 
 
-def _patient_type(columns: dict[str, Any]) -> Any:
+def _make_patient_type(columns: dict[str, Any]) -> Any:
     # in a process that never encoded them, msgspec does not know keys again that are not ASCII (its issue 1126)
     msgspec.json.encode([*columns])
     typed_dict: Any = TypedDict
     return typed_dict("Patient", columns | {PRIMARY_KEY: Required[columns[PRIMARY_KEY]]}, total=False)
 
 
-def _python_type(key: str, column: JSONSchema) -> Any:
+def _choose_type(key: str, column: JSONSchema) -> Any:
     if is_json_text(column):
         return Any
     kind, *null = column["type"]
@@ -216,7 +224,7 @@ def _python_type(key: str, column: JSONSchema) -> Any:
     return python_type | None if null else python_type
 
 
-def _converter(key: str, column: JSONSchema) -> Callable[[Any], object] | None:
+def _choose_converter(key: str, column: JSONSchema) -> Callable[[Any], object] | None:
     """Return what makes the value that is emitted of one that was decoded, None if that is the same."""
     if is_json_text(column):
         return to_json_text
@@ -226,5 +234,5 @@ def _converter(key: str, column: JSONSchema) -> Callable[[Any], object] | None:
     return CONVERTERS.get(column.get("format", kind))
 
 
-def _list(keys: set[str]) -> str:
+def _join(keys: set[str]) -> str:
     return ", ".join(sorted(keys))

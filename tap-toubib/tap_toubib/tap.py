@@ -139,25 +139,25 @@ class TapToubib(Tap):
         entry = self.input_catalog.get_stream(PatientsStream.name) if self.input_catalog else None
         return discover(self.client, entry.schema.to_dict().get("properties", {}) if entry else None)
 
+    @cached_property
+    def batch_folder(self) -> BatchFolder:
+        """The folder of the files in which records leave, if they do."""
+        return BatchFolder(self.config.get("batch_config"))
+
     def load_state(self, state: dict[str, Any]) -> None:
         """Take the state over as it is: a run that fails then passes it on unchanged."""
         if "bookmarks" in state:
             self.state["bookmarks"] = deepcopy(state["bookmarks"])
 
     def discover_streams(self) -> Sequence[Stream]:
-        """Return the streams; the SDK reads patients first, by name, and the others report on them.
-
-        Raises:
-            ConfigurationError: A setting is not what it should be.
-        """
+        """Return the streams; the SDK reads patients first, by name, and the others report on them."""
         try:
             to_utc(datetime.fromisoformat(self.config.get("start_date", "1970-01-01")))
         except ValueError as error:
             raise ConfigurationError("start_date is not an ISO 8601 date or date-time, such as 2024-01-31") from error
-        folder = BatchFolder(self.config.get("batch_config"))
-        rejected = RejectedRecordsStream(self, folder=folder)
-        patients = PatientsStream(self, client=self.client, api=self.api, rejected=rejected, folder=folder)
-        return [patients, rejected, SyncsStream(self, patients=patients)]
+        rejected = RejectedRecordsStream(self)
+        patients = PatientsStream(self, rejected)
+        return [patients, rejected, SyncsStream(self, patients)]
 
     def setup_mapper(self) -> None:
         """Map the streams by the catalog as they understand it: it cannot deselect what they always include."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 
 import msgspec
 
 JSON_TEXT_ENCODER = msgspec.json.Encoder(order="deterministic", decimal_format="number")
+
+EARLIEST = "0001-01-01T00:00:00.000000Z"
+"""The first instant that there is, as `to_utc` writes it."""
 
 
 def to_utc(instant: datetime) -> str:
@@ -21,6 +24,20 @@ def to_utc(instant: datetime) -> str:
     except OverflowError as error:
         raise ValueError("Instant out of range") from error
     return utc.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def move(instant: str, **offset: float) -> str:
+    """Return an instant in that form, later or earlier by what a `timedelta` is told; not before time begins."""
+    origin = datetime.fromisoformat(instant)
+    try:
+        return to_utc(origin + timedelta(**offset))
+    except (OverflowError, ValueError):
+        return EARLIEST
+
+
+def now() -> str:
+    """Return the present instant in the same form."""
+    return to_utc(datetime.now(UTC))
 
 
 def to_json_text(value: object) -> str:

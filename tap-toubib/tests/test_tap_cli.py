@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import resource
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -182,6 +183,29 @@ def test_api_that_refuses_midway_ends_with_one_line(tap: Tap, api: Api) -> None:
     assert_failed_with_one_line(done, f"GET {api.url}/v1/patients answered 403 Forbidden")
 
 
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+def test_files_can_be_read_by_their_owner_only(tap: Tap, api: Api, tmp_path: Path, compression: str) -> None:
+    api.add(1)
+    folder = tmp_path / "batches"
+    batch_config = {"encoding": {"format": "jsonl", "compression": compression}, "storage": {"root": str(folder)}}
+    assert tap(config={"api_url": api.url, "batch_config": batch_config}).returncode == 0
+    [path] = folder.iterdir()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_folder_that_cannot_be_made_is_named_in_one_line(tap: Tap, api: Api, tmp_path: Path) -> None:
+    api.add(1)
+    (tmp_path / "text").touch()
+    folder = tmp_path / "text" / "batches"
+    batch_config = {"encoding": {"format": "jsonl", "compression": "none"}, "storage": {"root": str(folder)}}
+    done = tap(config={"api_url": api.url, "batch_config": batch_config})
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    [line] = [line for line in done.stderr.splitlines() if "CRITICAL" in line]
+    assert line.endswith(f"{folder}: Not a directory")
+
+
 def test_full_disk_ends_with_one_line_and_the_next_run_goes_on(tap: Tap, api: Api, tmp_path: Path) -> None:
     for key in range(1, 29):
         api.add(key)
@@ -193,7 +217,7 @@ def test_full_disk_ends_with_one_line_and_the_next_run_goes_on(tap: Tap, api: Ap
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     [line] = [line for line in done.stderr.splitlines() if "CRITICAL" in line]
-    assert line.endswith("Cannot write a batch file in {}: File too large".format(tmp_path / "b"))
+    assert line.endswith("Cannot write: File too large")
     assert [*(tmp_path / "b").iterdir()] == []
     assert ("BATCH", "patients") not in types(done.stdout)
     assert ("BATCH", "patients") in types(tap(config=config).stdout)

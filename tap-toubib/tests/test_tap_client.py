@@ -214,6 +214,12 @@ def test_credentials_in_the_url_are_never_shown(
     assert "s3cret" not in str(error.value) + caplog.text
 
 
+@pytest.mark.parametrize("hidden", ["", "?key=s3cret", "#s3cret", "/?key=s3cret@home"])
+def test_address_that_people_see_has_no_credentials_and_no_query(connect: Connect, hidden: str) -> None:
+    address = connect(f"http://someone:s3cret@host:8000/api{hidden}").address
+    assert address.removesuffix("/") == "http://host:8000/api"
+
+
 @pytest.mark.parametrize(
     "url", ["http://127.0.0.1:99999", "http://127.0.0.1:port", "http://[::", "http:// /", "http://."]
 )

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from scripted_api import TEXT, Api
 
-from tap_toubib.columns import describe, key_of, name_columns
+from tap_toubib.columns import describe, get_key, name_columns
 from tap_toubib.tap import TapToubib
 
 from .conftest import Runner
@@ -76,7 +76,7 @@ def test_name_that_is_taken_gets_a_number() -> None:
 
 
 def test_column_tells_its_key() -> None:
-    assert key_of("a_b", describe('a"b', "a_b", {"type": ["string"]})) == 'a"b'
+    assert get_key("a_b", describe('a"b', "a_b", {"type": ["string"]})) == 'a"b'
     assert describe("a", "a", {"type": ["string"]}) == {"type": ["string"]}
 
 

@@ -1,4 +1,4 @@
-"""Patients deleted from the source, and others that were missed so far: found by rank, or by reading everything."""
+"""Patients deleted from the source, and recovered ones: found by rank, or by reading everything."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_deleted_patients_are_found_and_confirmed(
 
 
 @both_ways
-def test_missed_patients_are_found_and_delivered(api: Api, run: Runner, loaded: Callable[..., Row]) -> None:
+def test_missed_patients_are_recovered(api: Api, run: Runner, loaded: Callable[..., Row]) -> None:
     state = loaded(2_000)
     hidden = [api.rows.pop(position) for position in (100, 900, 1_500)]
     remove(api, 42)
@@ -304,7 +304,7 @@ def test_a_damaged_set_of_ids_is_told_of(run: Runner, loaded: Callable[..., Row]
         run(state=state)
 
 
-def test_ids_too_scattered_for_a_state_are_told_of_and_not_compared(
+def test_ids_too_scattered_for_a_state_are_told_of_and_not_reconciled(
     api: Api, run: Runner, loaded: Callable[..., Row], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("tap_toubib.known_ids.LONGEST_TEXT", 100)
@@ -324,7 +324,7 @@ def test_states_are_fewer_the_longer_they_are(api: Api, run: Runner, monkeypatch
     assert size < 2 * sum(len(str(each)) for each in messages if each["type"] == "RECORD")
 
 
-def test_text_ids_are_not_compared(api: Api, run: Runner) -> None:
+def test_text_ids_are_not_reconciled(api: Api, run: Runner) -> None:
     api.offer("id", "updated_at")
     api.document["components"]["schemas"]["Patient"]["properties"]["id"] = {"type": "string"}
     for key in ("a", "7", "x"):

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyroaring import BitMap64
 
-from tap_toubib.known_ids import KnownIds, ids_of
-from tap_toubib.records import Rejected
+from tap_toubib.known_ids import KnownIds
+from tap_toubib.records import list_ids, reject
 
 IDS = st.integers(-(2**63), 2**63 - 1) | st.integers(-50, 50)
 
@@ -38,19 +38,20 @@ def test_ids_between_two_others_are_those_after_one_and_before_the_other(
     between = [each for each in sorted(ids) if (low is None or each > low) and (high is None or each < high)]
     known = KnownIds(ids)
     if low is None or high is None or low < high:
-        assert [*known.between(low, high)] == between
+        assert [*known.select_between(low, high)] == between
         assert known.count_between(low, high) == len(between)
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("key", "found"),
     [("7", [7]), ("-7", [-7]), ("0", [0]), (str(2**63 - 1), [2**63 - 1]), (str(-(2**63)), [-(2**63)])]
-    + [(text, []) for text in (str(2**63), str(-(2**63) - 1), "7.5", "P7", "", "--7", "٣", "9" * 5_000)],
+    + [(text, []) for text in (str(2**63), str(-(2**63) - 1), "7.5", "P7", "", "--7", "٣", "9" * 5_000)]
+    + [(7, [7]), (-(2**63), [-(2**63)]), (2**63, []), (True, []), (None, []), ([7], [])],
     ids=lambda value: str(value)[:20],
 )
-def test_id_of_a_rejected_record_counts_if_it_is_one(text: str, found: list[int]) -> None:
-    assert ids_of([Rejected(text, None, "", "")]) == found
+def test_id_of_a_rejected_record_counts_if_it_is_one(key: object, found: list[int]) -> None:
+    assert list_ids([reject({"id": key}, "", "")]) == found
 
 
 def test_id_that_is_text_is_not_one_of_them() -> None:
-    assert ids_of([{"id": "7"}, {"id": 8}]) == [8]
+    assert list_ids([{"id": "7"}, {"id": 8}]) == [8]

@@ -208,7 +208,7 @@ def test_what_stands_still_is_read_and_a_quiet_run_completes_all(
     api: Api, run: Runner, monkeypatch: pytest.MonkeyPatch, sortable: tuple[str, ...], nullable: tuple[str, ...]
 ) -> None:
     monkeypatch.setattr(PatientsStream, "STATE_MSG_FREQUENCY", 5)
-    monkeypatch.setattr("tap_toubib.extraction.datetime", Clock)
+    monkeypatch.setattr("tap_toubib.values.datetime", Clock)
     api.shuffled = True
 
     clinic: Any = partial(Clinic, api, run, sortable, nullable)

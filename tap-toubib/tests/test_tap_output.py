@@ -164,7 +164,7 @@ def test_audit_names_the_columns_that_were_written(api: Api, run: Runner) -> Non
 def test_audit_names_the_source_without_credentials(api: Api, run: Runner) -> None:
     api.add(1)
     output = run(api_url=api.url.replace("//", "//user:secret@") + "/")
-    assert output.sync["api_url"] == api.url + "/"
+    assert output.sync["api_url"] == api.url
     assert output.sync["is_bundled_api"] is False
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tap_toubib.discovery import read_document
-from tap_toubib.plan import Order, Plan
+from tap_toubib.plan import Order, Plan, make_plan
 
 NEWEST_UPDATED = Order("updated_at", "desc", is_instant=True)
 CREATED = Order("created_at", is_instant=True)
@@ -51,13 +51,13 @@ NEWEST_CREATED = Order("created_at", "desc", is_instant=True)
 def test_orders_follow_from_what_can_be_sorted_by(
     document: Callable[..., dict[str, Any]], sortable: tuple[str, ...], nullable: tuple[str, ...], plan: Plan
 ) -> None:
-    assert Plan.of(read_document(document(*sortable, nullable=nullable, email={"type": "string"}))) == plan
+    assert make_plan(read_document(document(*sortable, nullable=nullable, email={"type": "string"}))) == plan
 
 
 def test_field_that_patients_do_not_have_is_not_sorted_by(document: Callable[..., dict[str, Any]]) -> None:
     described = document("id", "updated_at")
     del described["components"]["schemas"]["Patient"]["properties"]["updated_at"]
-    assert Plan.of(read_document(described)) == Plan(Order("id"), ())
+    assert make_plan(read_document(described)) == Plan(Order("id"), ())
 
 
 @pytest.mark.parametrize(
@@ -65,9 +65,9 @@ def test_field_that_patients_do_not_have_is_not_sorted_by(document: Callable[...
 )
 def test_changes_are_told_by_instants_only(document: Callable[..., dict[str, Any]], column: dict[str, str]) -> None:
     described = document("id", "updated_at", updated_at=column)
-    assert Plan.of(read_document(described)) == Plan(Order("id"), ())
+    assert make_plan(read_document(described)) == Plan(Order("id"), ())
     nullable = document("id", "created_at", "updated_at", nullable=("updated_at",), created_at=column)
-    assert Plan.of(read_document(nullable)) == Plan(Order("id"), ())
+    assert make_plan(read_document(nullable)) == Plan(Order("id"), ())
 
 
 @pytest.mark.parametrize("column", [{"type": "integer"}, {"type": "string"}], ids=str)
@@ -75,4 +75,4 @@ def test_field_is_an_instant_if_the_document_says_so_whatever_its_name(
     document: Callable[..., dict[str, Any]], column: dict[str, str]
 ) -> None:
     described = document("created_at", created_at=column)
-    assert Plan.of(read_document(described)) == Plan(Order("created_at"), ())
+    assert make_plan(read_document(described)) == Plan(Order("created_at"), ())

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Iterable
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
-from singer_sdk import Stream, Tap
 from singer_sdk import typing as th
 from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig
 from singer_sdk.helpers.types import Context
 
-from tap_toubib.batch_files import BatchFolder, BatchWriter, leaves_unmapped
+from tap_toubib.batch_files import BatchWriter
 from tap_toubib.records import Page, Record
+from tap_toubib.streams.base import FileStream
+
+if TYPE_CHECKING:
+    from tap_toubib.tap import TapToubib
 
 
-class RejectedRecordsStream(Stream):
+class RejectedRecordsStream(FileStream):
     """Records that cannot be loaded."""
 
     name = "rejected_records"
@@ -29,15 +31,8 @@ class RejectedRecordsStream(Stream):
         th.Property("record", th.StringType, description="The record as JSON text."),
     ).to_dict()
 
-    def __init__(self, tap: Tap, *, folder: BatchFolder) -> None:
-        """Make the stream.
-
-        Args:
-            tap: The tap it belongs to.
-            folder: Where files of records go, if they leave in files.
-        """
+    def __init__(self, tap: TapToubib) -> None:
         super().__init__(tap)
-        self._folder = folder
         self._is_announced = False
         self._files: list[str] = []
 
@@ -56,7 +51,8 @@ class RejectedRecordsStream(Stream):
         if not self._is_announced:
             self._write_schema_message()
             self._is_announced = True
-        records = [asdict(each) for each in page.rejected]
+        names = self.schema["properties"]
+        records = [{name: getattr(each, name) for name in names} for each in page.rejected]
         if self._writer:
             self._writer.write(records, page.read_at)
             self._files += self._writer.take_files()
@@ -69,14 +65,6 @@ class RejectedRecordsStream(Stream):
         if self._files and self._batch_config:
             self._write_batch_message(self._batch_config.encoding, self._files)
             self._files = []
-
-    def get_batch_config(self, config: Mapping[str, Any]) -> BatchConfig | None:
-        """Return None where records have to leave one by one: nothing else was set, or a stream map changes them.
-
-        So do those of a connection test, which the SDK ends after one.
-        """
-        is_test = self.ABORT_AT_RECORD_COUNT is not None
-        return self._folder.config if leaves_unmapped(self) and not is_test else None
 
     def get_batches(
         self, batch_config: BatchConfig, context: Context | None = None

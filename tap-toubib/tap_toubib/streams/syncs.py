@@ -35,19 +35,13 @@ class SyncsStream(Stream):
         th.Property("records", COUNT, description="Records of patients emitted, repetitions and tombstones included."),
         th.Property("rejected", COUNT, description="Records that could not be loaded."),
         th.Property("deleted", COUNT, description="Patients found to be deleted from the source."),
-        th.Property("recovered", COUNT, description="Patients found to have been missed before."),
+        th.Property("recovered", COUNT, description="Patients recovered: missed before, and found by reconciliation."),
         th.Property("requests", COUNT, description="Pages asked for, failed attempts included."),
         th.Property("bookmark_before", th.DateTimeType, description="The bookmark that the run found."),
         th.Property("bookmark_after", th.DateTimeType, description="The bookmark that the run left."),
     ).to_dict()
 
-    def __init__(self, tap: Tap, *, patients: PatientsStream) -> None:
-        """Make the stream.
-
-        Args:
-            tap: The tap it belongs to.
-            patients: The stream whose runs are recorded.
-        """
+    def __init__(self, tap: Tap, patients: PatientsStream) -> None:
         super().__init__(tap)
         self._patients = patients
 

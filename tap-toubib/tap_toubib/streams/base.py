@@ -1,0 +1,34 @@
+"""What the streams of patients and of rejected records have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from singer_sdk import Stream
+from singer_sdk.helpers._batch import BatchConfig
+from singer_sdk.mapper import SameRecordTransform
+
+from tap_toubib.columns import JSONSchema
+
+if TYPE_CHECKING:
+    from tap_toubib.tap import TapToubib
+
+
+class FileStream(Stream):
+    """A stream whose records leave in files, if that was asked for."""
+
+    def __init__(self, tap: TapToubib, schema: JSONSchema | None = None) -> None:
+        super().__init__(tap, schema=schema)
+        self._folder = tap.batch_folder
+
+    def get_batch_config(self, config: Mapping[str, Any]) -> BatchConfig | None:
+        """Return None where records have to leave one by one.
+
+        Nothing else was set, or a stream map changes them, for files are written without regard to maps. So do those of
+        a connection test, which the SDK ends after one.
+        """
+        maps = [(type(each), each.stream_alias) for each in self.stream_maps]
+        is_unmapped = maps == [(SameRecordTransform, self.name)]
+        is_test = self.ABORT_AT_RECORD_COUNT is not None
+        return self._folder.config if is_unmapped and not is_test else None
