@@ -85,8 +85,8 @@ test-all: $(TESTS) ## The same, and what takes longer: kills, the clock, more ex
 	  else echo "Left out: Spark, since there is no Java 17"; fi
 
 BENCH := .venvs/dev .venvs/bench-dlt .venvs/bench-plain
-bench: build-report-local $(BENCH:=/installed) ## Measure beside dlt, a plain stack and the bare limit; SIZES=10000,100000
-	@.venvs/dev/bin/python benchmarks/bench.py $(if $(SIZES),--sizes $(SIZES)) $(BENCH_ARGS)
+bench: build-local $(BENCH:=/installed) ## Measure beside dlt, a plain stack and the bare limit; SIZES=10000,100000
+	@PYTHONPATH=tap-toubib/testing .venvs/dev/bin/python benchmarks/bench.py $(if $(SIZES),--sizes $(SIZES)) $(BENCH_ARGS)
 
 test-docker: .venvs/dev/installed ## Test the images and what is typed, in containers
 	@.venvs/dev/bin/pytest tests/containers.py $(PYTEST_ARGS)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import requests
 
@@ -27,89 +25,54 @@ TOUBIB_API = HERE.parent / ".venvs/toubib-api/bin/toubib-api"
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a service saw of a client: requests for pages, and when the first came and the last was answered."""
-
-    requests: int
-    first_at: float
-    last_at: float
-
-
-@dataclass(frozen=True)
 class Api:
     """A running service.
 
     Attributes:
         name: What kind it is.
         url: Its base URL.
-        latency: Seconds that every answer takes.
-        answers: When pages were answered, where only the access log tells; None for the fast one, which can be asked.
+        counts: Whether it counts the requests for pages, as the fast one does.
     """
 
     name: str
     url: str
-    latency: float = 0
-    answers: list[float] | None = None
-
-    def ask(self, command: str, **query: int) -> Any:
-        """Have the fast one do something and return its answer."""
-        return requests.get(f"{self.url}/{command}", params=query, timeout=600).json()
+    counts: bool
 
     def notice_changes(self) -> None:
-        """Take over what changed in the file; the bundled API does so with each request."""
-        if self.answers is None:
-            self.ask("changes")
+        """Have the fast one take over what changed in the file; the bundled API does so with each request."""
+        requests.get(f"{self.url}/changes", timeout=600).raise_for_status()
 
-    def seen(self) -> Seen:
-        """Return what it saw since this was last asked for."""
-        if self.answers is None:
-            return Seen(**self.ask("requests", forget=1))
-        answers, self.answers[:] = [*self.answers], []
-        return Seen(len(answers), *((answers[0], answers[-1]) if answers else (0, 0)))
+    def count_requests(self) -> int | None:
+        """Return how many requests for pages came since this was last asked for; None if it does not count."""
+        return int(requests.get(f"{self.url}/requests", timeout=60).text) if self.counts else None
 
 
 @contextmanager
-def sqlite_api(database: Path) -> Iterator[Api]:
-    """Serve a file by the bundled API."""
-    command: list[str | Path] = [TOUBIB_API, "serve", "--port=0", f"--database={database}", "--access-log"]
-    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    answers: list[float] = []
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as process:
-        log = iter(process.stdout or ())
-        url = next(log).split(" on ")[1].split()[0]
-        noted = (time.time() for line in log if '"GET /v1/patients?' in line)
-        reader = threading.Thread(target=answers.extend, args=[noted])
-        reader.start()
-        try:
-            yield Api("SQLite-backed", url, answers=answers)
-        finally:
-            process.terminate()
-            reader.join()
-
-
-@contextmanager
-def fast_api(database: Path, *, latency: float = 0, faults: float = 0) -> Iterator[Api]:
-    """Serve a file by the fast service.
+def serve(database: Path, *, latency: float | None = 0) -> Iterator[Api]:
+    """Serve a file by the fast service, or by the bundled API.
 
     Args:
         database: The bundled API's SQLite file.
-        latency: Seconds that every answer takes.
-        faults: The share of list requests that is answered with 503.
+        latency: Seconds that every answer of the fast service takes; None for the bundled API.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    options = [f"--database={database}", f"--latency={latency}", f"--faults={faults}", f"--port={port}"]
-    with subprocess.Popen([sys.executable, HERE / "fast_api.py", *options]) as process:
-        url = f"http://127.0.0.1:{port}"
+    is_fast = latency is not None
+    program: list[str | Path]
+    program = [sys.executable, HERE / "fast_api.py", f"--latency={latency}"] if is_fast else [TOUBIB_API, "serve"]
+    url = f"http://127.0.0.1:{port}"
+    command = [*program, f"--database={database}", f"--port={port}"]
+    # the bundled API logs what it does
+    log = None if is_fast else subprocess.DEVNULL
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log) as process:
         try:
             while not _answers(url):
                 if process.poll() is not None:
-                    raise RuntimeError("The fast API did not start")
+                    raise RuntimeError(f"{program} did not start")
                 time.sleep(0.1)
-            yield Api("fast", url, latency)
+            slow = f"{1000 * latency:.0f} ms a page" if latency else "fast API"
+            yield Api(slow if is_fast else "SQLite-backed", url, is_fast)
         finally:
             process.terminate()
 

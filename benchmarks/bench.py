@@ -6,8 +6,8 @@ import json
 import os
 import platform
 import re
-import subprocess
 import time
+import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,8 @@ import click
 import psutil
 from correctness import correctness
 from measure import PROJECT
-from parts import parts
-from runs import growth, limits
+from report import report
+from runs import first_loads, growth, parts
 
 from transform import transform
 
@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from contenders import Contender
-    from measure import Cost
 
-SECTIONS = {each.__name__: each for each in (growth, limits, parts, correctness, transform)}
+SECTIONS = {each.__name__: each for each in (growth, first_loads, parts, correctness, transform)}
 ENVIRONMENTS = ("meltano", "tap-toubib", "target-duckdb", "dbt", "bench-dlt", "bench-plain")
 
 
@@ -58,20 +57,9 @@ class Bench:
         shown = " ".join(
             f"{name}={value:.2f}" if isinstance(value, float) else f"{name}={value}"
             for name, value in result.items()
-            if value and name != "marked_at"
+            if value and name not in {"started_at", "marked_at"}
         )
         click.echo(f"{minutes:02}:{seconds:02} {self.section}: {shown}")
-
-    @staticmethod
-    def succeed(cost: Cost) -> Cost:
-        """Return a cost that can be compared.
-
-        Raises:
-            ClickException: What was measured failed.
-        """
-        if cost.exit_code:
-            raise click.ClickException(f"What was to be measured failed: {cost}")
-        return cost
 
     def destination(self, contender: Contender, patients: int) -> Path:
         """Return the folder of a contender's destination."""
@@ -96,9 +84,12 @@ def machine() -> dict[str, Any]:
 
 def pins(environment: str) -> Iterator[str]:
     """Yield the packages that an environment was asked to have, each with its version."""
-    requirements = PROJECT / "requirements" / environment
-    pinned = dict(re.findall(r"^(\S+)==(\S+)", requirements.with_suffix(".txt").read_text(), re.MULTILINE))
-    for name in re.findall(r"^[a-z][a-z-]*", requirements.with_suffix(".in").read_text(), re.MULTILINE):
+    requirements = PROJECT / "requirements"
+    pinned = dict(re.findall(r"^(\S+)==(\S+)", (requirements / f"{environment}.txt").read_text(), re.MULTILINE))
+    asked = (requirements / f"{environment}.in").read_text()
+    for included in re.findall(r"^-r (\S+)", asked, re.MULTILINE):
+        asked += (requirements / included).read_text()
+    for name in re.findall(r"^[a-z][a-z-]*", asked, re.MULTILINE):
         yield f"{name} {pinned[name]}"
 
 
@@ -115,14 +106,20 @@ def main(sizes: str, repeat: int, only: tuple[str, ...], results: Path, folder: 
     lines = results / "results.jsonl"
     chosen = only or tuple(SECTIONS)
     kept = lines.read_text().splitlines(keepends=True) if lines.exists() else []
-    lines.write_text("".join(row for row in kept if json.loads(row)["section"] not in {"machine", *chosen}))
+    lines.write_text("".join(row for row in kept if json.loads(row)["section"] in SECTIONS.keys() - chosen))
     bench = Bench(folder.resolve(), lines, sorted(map(int, sizes.split(","))), repeat)
     bench.section = "machine"
-    bench.record(**machine())
+    bench.record(versions=machine())
+    failed = []
     for bench.section in chosen:
-        SECTIONS[bench.section](bench)
-        # by the environment that can draw; what was measured is kept without it
-        subprocess.run([PROJECT / ".venv/bin/python", Path(__file__).with_name("report.py"), results], check=False)
+        try:
+            SECTIONS[bench.section](bench)
+        except Exception:  # noqa: BLE001 (what else is to be measured is measured all the same)
+            traceback.print_exc()
+            failed.append(bench.section)
+        report(results)
+    if failed:
+        raise click.ClickException(f"Not measured to the end: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ class Contender:
         name: What it is called.
         command: The command line; `{url}` and `{folder}` are replaced.
         environment: What else it is told; the same are replaced.
-        current: A query for the id and `updated_at` of each row that is a patient's current one.
+        current: A query for id, `updated_at` and names of each row that is a patient's current one.
         loaded: What it prints when all rows are loaded and the history is still to be built.
     """
 
@@ -57,7 +57,7 @@ class Contender:
         )
 
     def query(self, folder: Path, sql: str) -> list[tuple[Any, ...]]:
-        """Ask for the rows that are current ones, `held`, by `id` and `changed_at`; nothing where nothing was loaded.
+        """Ask for the rows that are current ones, `held`; nothing where nothing was loaded.
 
         Args:
             folder: Of the destination.
@@ -69,7 +69,7 @@ class Contender:
         with duckdb.connect(str(database), read_only=True) as connection:
             connection.execute("set timezone = 'UTC'")
             changed_at = "strftime(updated_at::timestamp, '%Y-%m-%d %H:%M:%S.%f')"
-            held = f"select id, {changed_at} as changed_at from ({self.current})"  # noqa: S608 (a constant)
+            held = f"select id, {changed_at} as changed_at, first_name, last_name from ({self.current})"  # noqa: S608 (a constant)
             try:
                 return connection.sql(f"with held as ({held}) {sql}").fetchall()
             except duckdb.CatalogException:
@@ -80,7 +80,7 @@ CONNECTOR = Contender(
     "connector",
     ("bin/toubib-connector", "run"),
     {"RUNNER": "local", "API_BASEURL": "{url}", "DESTINATION_DUCKDB_PATH": "{folder}/patients.duckdb"},
-    "select patient_id as id, updated_at from main.patients_history where is_current",
+    "select patient_id as id, updated_at, first_name, last_name from main.patients_history where is_current",
     loaded="Extracted and loaded",
 )
 DLT = Contender(
@@ -91,12 +91,12 @@ DLT = Contender(
         "EXTRACT__MAX_PARALLEL_ITEMS": str(IN_FLIGHT),
         "RUNTIME__DLTHUB_TELEMETRY": "false",
     },
-    "select id, updated_at from toubib.patients where _dlt_valid_to is null",
+    "select id, updated_at, first_name, last_name from toubib.patients where _dlt_valid_to is null",
 )
 PLAIN = Contender(
     "plain",
     (str(PEERS / "plain/load.sh"), "{url}", "{folder}"),
     {},
-    "select id, updated_at from main_snapshots.patients_snapshot where dbt_valid_to is null",
+    "select id, updated_at, first_name, last_name from main_snapshots.patients_snapshot where dbt_valid_to is null",
 )
 CONTENDERS = (CONNECTOR, DLT, PLAIN)

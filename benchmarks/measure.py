@@ -27,21 +27,24 @@ class Cost:
         cpu: Seconds of user and system time, of the process and all that it waited for.
         megabytes: Of memory, of the largest of them.
         exit_code: Of the process; negative when a signal ended it.
-        marked_at: When it printed the line that was looked for, in seconds since 1970; 0 if it did not.
+        started_at: When it was started, in seconds since 1970.
+        marked_at: When it printed the line that was looked for; `started_at` if it did not.
     """
 
     seconds: float
     cpu: float
     megabytes: float
     exit_code: int
-    marked_at: float = 0
+    started_at: float
+    marked_at: float
 
 
 def start(
     command: Sequence[str | Path], environment: dict[str, str], *, stdin: Path = Path(os.devnull)
 ) -> subprocess.Popen[str]:
     """Start a command in a session of its own, in the project's folder, as if no `make` had called this."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    own = ("MAKE", "MFLAGS", "PYTHONPATH")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(own)}
     with stdin.open() as file:
         return subprocess.Popen(
             command,
@@ -74,14 +77,25 @@ def measure(
     """
     with tempfile.NamedTemporaryFile("r") as usage:
         helper = [sys.executable, "-S", __file__, usage.name, *command]
-        marked_at = 0.0
+        started_at = marked_at = time.time()
         with start(helper, environment or {}, stdin=stdin) as process, log.open("w") as file:
             for line in process.stdout or ():
                 file.write(line)
-                if not marked_at and mark in line:
+                if marked_at == started_at and mark in line:
                     marked_at = time.time()
         seconds, cpu, megabytes, exit_code = json.load(usage)
-        return Cost(seconds, cpu, megabytes, exit_code, marked_at)
+        return Cost(seconds, cpu, megabytes, exit_code, started_at, marked_at)
+
+
+def succeed(cost: Cost) -> Cost:
+    """Return a cost that can be compared.
+
+    Raises:
+        RuntimeError: What was measured failed.
+    """
+    if cost.exit_code:
+        raise RuntimeError(f"What was to be measured failed: {cost}")
+    return cost
 
 
 def main(usage: str, *command: str) -> None:

@@ -1,4 +1,4 @@
-"""What was measured, as tables and a picture, from the results alone; of what was not measured it says so."""
+"""What was measured, as a page and a picture, from the results alone; of what was not measured it says so."""
 
 from __future__ import annotations
 
@@ -9,106 +9,91 @@ from pathlib import Path
 from statistics import linear_regression, median
 from typing import TYPE_CHECKING, Any
 
+import vl_convert
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 Row = dict[str, Any]
-COSTS = {"seconds": "wall, s", "cpu": "CPU, s", "megabytes": "largest process, MB", "requests": "list requests"}
-RUNS = ("first load", "no change", "1,000 changes", "10,000 changes")
-LOSSES = {
-    "updated_unseen": "updated during the first load, not seen",
-    "others_unseen": "not touched, not seen",
-    "removed_unseen": "removed during the first load, still current",
-    "removed_between_unseen": "removed between two runs, still current",
-    "two_current_rows": "patients with two current rows",
-}
-OUT_OF = {name: name.removesuffix("_unseen") for name in LOSSES if name not in {"others_unseen", "two_current_rows"}}
-AFTER_A_KILL = {
-    "requests": "list requests until it was finished",
-    "refused": "starts refused",
-    "until_first_request": "seconds until its first request",
-    "lacking": "patients lacking at the end",
-    "two_current_rows": "rows too many at the end",
-}
+NAMES = ("connector", "dlt", "plain")
+FIRST_LOAD = "first load"
+RUNS = (FIRST_LOAD, "no change", "1,000 changes", "10,000 changes")
+MIDDLE = 100_000
+COSTS = {"seconds": "seconds", "cpu": "CPU", "megabytes": "memory", "requests": "list requests"}
+LOSSES = ("rows never seen", "two current rows", "deletions unseen", "refused starts", "values changed on the way")
 
 
-class Results:
+class Results(list[Row]):
     """The results of a benchmark."""
 
-    def __init__(self, rows: list[Row]) -> None:
-        """Take the results."""
-        self._rows = rows
+    def find(self, value: str, **wanted: Any) -> list[Any]:
+        """Return a value of the results that have it and these others, in the order in which they were measured."""
+        return [
+            row[value]
+            for row in self
+            if row.get(value) is not None and all(row.get(name) == each for name, each in wanted.items())
+        ]
 
-    def find(self, section: str, **wanted: Any) -> list[Row]:
-        """Return the results of a section that have these values."""
-        of_section = (row for row in self._rows if row["section"] == section)
-        return [row for row in of_section if all(row.get(name) == value for name, value in wanted.items())]
-
-    def middle(self, value: str, section: str, **wanted: Any) -> float:
+    def middle(self, value: str, **wanted: Any) -> float:
         """Return the median of a value; not a number when there is none."""
-        found = [row[value] for row in self.find(section, **wanted) if row.get(value) is not None]
+        found = self.find(value, **wanted)
         return float(median(found)) if found else math.nan
 
-    def total(self, value: str, section: str, **wanted: Any) -> float:
+    def total(self, value: str, **wanted: Any) -> float:
         """Return the sum of a value; not a number when there is none."""
-        found = self.find(section, **wanted)
-        return sum(row[value] for row in found) if found else math.nan
+        found = self.find(value, **wanted)
+        return sum(found) if found else math.nan
 
-    def ratio(self, section: str, value: str, above: Row, below: Row) -> float:
-        """Return the median of a value over seconds, of pairs that were measured in turn."""
-        pairs = zip(self.find(section, **above), self.find(section, **below), strict=False)
-        ratios = [one[value] / other["seconds"] for one, other in pairs if one[value] is not None]
+    def ratio(self, value: str, above: Row, below: Row) -> float:
+        """Return the median of the ratios of a value, of what was measured in turn; not a number when there is none."""
+        pairs = zip(self.find(value, **above), self.find(value, **below), strict=False)
+        ratios = [one / other for one, other in pairs]
         return median(ratios) if ratios else math.nan
 
-    def slope(self, contender: str, what: str) -> float:
-        """Return how a run's time grows with the collection: the exponent."""
-        run = {"contender": contender, "what": what, "api": "fast"}
-        sizes = sorted({row["patients"] for row in self.find("growth", **run)})
-        times = [self.middle("seconds", "growth", patients=size, **run) for size in sizes]
-        return (
-            linear_regression(*([math.log(each) for each in all_] for all_ in (sizes, times))).slope
-            if sizes[1:]
-            else math.nan
-        )
-
-    def startups(self) -> float:
-        """Return the sum of the start-ups of a run's parts, in seconds."""
-        parts = dict.fromkeys((row["what"], row["times"]) for row in self.find("parts") if "times" in row)
-        return sum(self.middle("seconds", "parts", what=name) * times for name, times in parts) or math.nan
+    def slope(self, what: str) -> float:
+        """Return how the time of the connector's runs grows with the collection: the exponent."""
+        run = {"contender": "connector", "what": what}
+        sizes = sorted({*self.find("patients", **run)})
+        times = [self.middle("seconds", patients=size, **run) for size in sizes]
+        logarithms = [[math.log(each) for each in values] for values in (sizes, times)]
+        return linear_regression(*logarithms).slope if sizes[1:] else math.nan
 
 
-def bounds(results: Results) -> Iterator[tuple[str, float | str, float]]:
-    """Yield what must hold: what it is, the bound, and what was measured."""
-    sqlite, fast, dlt = {"api": "SQLite-backed"}, {"api": "fast"}, {"contender": "dlt"}
-    size = max((row["patients"] for row in results.find("limits", contender="connector")), default=0)
-    bare = {"what": "bare client", "patients": size, "parallel": 4}
-    own = {"what": "first load", "patients": size, "contender": "connector"}
-    loads = f"first load of {size:,}"
-    to_bare = "from first request to last row / bare client"
-    yield f"{loads}, SQLite-backed: {to_bare}", 1.15, results.ratio("limits", "loading", own | sqlite, bare | sqlite)
-    beside = results.ratio("limits", "seconds", own | sqlite, own | sqlite | dlt)
-    yield f"{loads}, SQLite-backed: whole run / dlt", 0.9, beside
-    slow = fast | {"latency": 0.04}
-    yield f"{loads}, fast, 40 ms: {to_bare}", 1.1, results.ratio("limits", "loading", own | slow, bare | slow)
-    prompt = results.middle("loading", "limits", **own | fast | {"latency": 0})
-    alone = results.middle("seconds", "limits", what="loader alone")
-    alone -= results.middle("seconds", "limits", what="loader alone, no records")
-    yield f"{loads}, fast: from first request to last row / loader alone without its start-up", 1.5, prompt / alone
-    size = max((row["patients"] for row in results.find("growth", contender="connector")), default=0)
-    own = {"what": RUNS[-1], "patients": size, "contender": "connector"} | sqlite
-    beside = results.ratio("growth", "seconds", own, own | dlt)
-    yield f"{RUNS[-1]} at {size:,}, SQLite-backed: whole run / dlt", 0.7, beside
-    few = [row["requests"] for row in results.find("growth", contender="connector", what="1,000 changes")]
-    yield "1,000 changes: list requests", 15, max(few, default=math.nan)
-    unchanged = results.middle("seconds", "parts", what="no change", contender="connector")
-    yield "no change: whole run / sum of the start-ups of its parts", 1.25, unchanged / results.startups()
-    beside = results.middle("seconds", "parts", what="no change", contender="dlt")
-    yield "no change: whole run / dlt", "as near as can be had", unchanged / beside
-    for what in RUNS[1:]:
-        yield f"{what}: slope of the time over the size", 0.05, results.slope("connector", what)
-    for name, text in LOSSES.items():
-        yield text, 0, results.total(name, "correctness", what="unrest", contender="connector")
-    yield "starts refused after a kill", 0, results.total("refused", "correctness", what="kill", contender="connector")
+def bounds(results: Results) -> Iterator[tuple[str, float, float, str]]:
+    """Yield what must hold: what it is, the bound, what was measured, and the peers' figures where they are counted."""
+
+    def beside(value: str, what: str, other: str, **same: Any) -> float:
+        above, below = ({"what": what, "contender": name, **same} for name in ("connector", other))
+        return results.ratio(value, above, below)
+
+    sizes = sorted({*results.find("patients", contender="connector")}) or [0]
+    largest, middle = sizes[-1], max((each for each in sizes if each <= MIDDLE), default=0)
+    measured = beside("seconds", FIRST_LOAD, "dlt", patients=largest)
+    yield f"first load of {largest:,}, fast API: whole run / dlt", 0.75, measured, ""
+    measured = beside("cpu", FIRST_LOAD, "dlt", patients=middle)
+    yield f"first load of {middle:,}, fast API: CPU of the whole run / dlt's", 1.6, measured, ""
+    for api, bound in (("SQLite-backed", 1.25), ("40 ms a page", 1.1)):
+        text = "extraction and loading / bare client and start-ups of Meltano, tap and loader"
+        measured = beside("loading", f"{FIRST_LOAD}, {api}", "bare client")
+        yield f"first load of {min(MIDDLE, largest):,}, {api}: {text}", bound, measured, ""
+    measured = results.middle("loading_cpu", what="loader alone")
+    yield f"loader's CPU for {min(MIDDLE, largest):,} patients, start-up not counted, s", 0.5, measured, ""
+    few = results.find("requests", contender="connector", what="1,000 changes")
+    yield "periodic run, 1,000 changes: list requests, at most", 15, max(few, default=math.nan), ""
+    slopes = [results.slope(what) for what in RUNS[1:]]
+    text = f"slope of the time over {sizes[0]:,} to {largest:,}, the largest of {', '.join(RUNS[1:])}"
+    yield f"periodic runs: {text}", 0.05, math.nan if math.isnan(sum(slopes)) else max(slopes), ""
+    measured = results.ratio("seconds", {"what": "run without change"}, {"what": "start-ups"})
+    yield "run without change / sum of the start-ups of its parts", 1.2, measured, ""
+    measured = beside("megabytes", FIRST_LOAD, "dlt", patients=largest)
+    yield f"first load of {largest:,}: largest process / dlt's", 1.0, measured, ""
+    build = {"what": "build after 1,000 changes"}
+    small, large = sorted({*results.find("patients", **build)}) or (0, 0)
+    measured = results.ratio("seconds", build | {"patients": large}, build | {"patients": small})
+    yield f"transform of 1,000 changes at {large:,} patients / at {small:,}", 1.5, measured, ""
+    for kind in LOSSES:
+        own, *peers = (results.total("count", kind=kind, contender=name) for name in NAMES)
+        yield kind, 0, own, ", ".join(f"{name} {shown(each)}" for name, each in zip(NAMES[1:], peers, strict=True))
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
@@ -126,85 +111,81 @@ def shown(value: Any) -> str:
         return f"{value:,}" if isinstance(value, int) else str(value)
     if math.isnan(value):
         return "not measured"
-    return f"{value:,.0f}" if value >= 100 or value.is_integer() else f"{value:.2f}"  # noqa: PLR2004 (three figures)
+    digits = 0 if value >= 100 or value.is_integer() else 1 if value >= 10 else 2  # noqa: PLR2004 (three figures)
+    return f"{value:,.{digits}f}"
 
 
-def costs(results: Results, section: str, *keys: str) -> str:
-    """Return a table of the medians of what was measured, by its keys."""
-    rows = [row for row in results.find(section) if "seconds" in row]
-    lines = []
-    for values in dict.fromkeys(tuple(row.get(name, "") for name in keys) for row in rows):
-        same = [row for row in rows if tuple(row.get(name, "") for name in keys) == values]
-        numbers = [float(median(row.get(name, math.nan) for row in same)) for name in COSTS]
-        went_well = all(row.get("is_complete", True) for row in same)
-        lines.append([*values, *("" if math.isnan(each) else each for each in numbers), len(same), went_well])
-    return table([*keys, *COSTS.values(), "measured, times", "all well"], lines)
+def better(results: Results) -> Iterator[list[str]]:
+    """Yield of runs how many times what a peer takes the connector takes, least to most, where it ever takes more."""
+    for what in dict.fromkeys(results.find("what", contender="dlt", is_complete=True)):
+        for peer in NAMES[1:]:
+            cells = []
+            for value in COSTS:
+                ratios = []
+                for patients in {*results.find("patients", what=what, contender=peer)}:
+                    own, other = (
+                        results.middle(value, what=what, contender=name, patients=patients)
+                        for name in ("connector", peer)
+                    )
+                    ratios.append(round(own / other, 1))
+                least, most = min(ratios, default=0), max(ratios, default=0)
+                cells.append("" if not most > 1 else f"{least}" if least == most else f"{least} to {most}")
+            if any(cells):
+                yield [what, peer, *cells]
 
 
-def losses(results: Results) -> str:
-    """Return a table of what each contender lost."""
-    names = list(dict.fromkeys(row["contender"] for row in results.find("correctness")))
-    lines: list[list[Any]] = []
-    for key, text in LOSSES.items():
-        found = [{"section": "correctness", "what": "unrest", "contender": name} for name in names]
-        whole = [f" of {results.total(OUT_OF[key], **each)}" if key in OUT_OF else "" for each in found]
-        lines.append([text, *(f"{results.total(key, **each)}{of}" for each, of in zip(found, whole, strict=True))])
-    for what, rows in (("kill", AFTER_A_KILL), ("faults", {"exit_code": "exit code", "lacking": "patients lacking"})):
-        for key, text in rows.items():
-            values = [results.middle(key, "correctness", what=what, contender=name) for name in names]
-            lines.append([f"{what}: {text}", *values])
-    return table(["", *names], lines)
-
-
-def defeats(results: Results) -> str:
-    """Return a table of the runs, with what a peer takes less of than the connector."""
-    lines = []
-    runs = [row for row in results.find("growth") if "api" in row]
-    for patients, what, api in dict.fromkeys((row["patients"], row["what"], row["api"]) for row in runs):
+def runs(results: Results) -> Iterator[list[str]]:
+    """Yield what runs cost, by size and contender."""
+    own = {"contender": "connector"}
+    for patients, what in dict.fromkeys(zip(results.find("patients", **own), results.find("what", **own), strict=True)):
         cells = []
-        for value in COSTS:
-            by_name = {
-                name: results.middle(value, "growth", contender=name, patients=patients, what=what, api=api)
-                for name in ("connector", "dlt", "plain")
-            }
-            own = by_name.pop("connector")
-            less = [f"{peer} {shown(other)}" for peer, other in by_name.items() if other < own]
-            cells.append(f"{shown(own)}; {', '.join(less)}" if less else "")
-        lines.append([patients, what, api, *cells])
-    return table(["patients", "run", "service", *COSTS.values()], lines)
+        for name in (*NAMES, "bare client"):
+            run = {"patients": patients, "what": what, "contender": name}
+            costs = [shown(results.middle(value, **run)) for value in COSTS if results.find(value, **run)]
+            is_complete = all(results.find("is_complete", **run))
+            cells.append(" · ".join(costs) + ("" if is_complete else " (**incomplete**)"))
+        yield [f"{patients:,}", what, *cells]
 
 
-def markdown(results: Results) -> str:
-    """Return the tables."""
+def losses(results: Results) -> Iterator[list[str]]:
+    """Yield what each contender lost."""
+    kinds = zip(results.find("kind"), results.find("detail"), strict=True)
+    for kind, detail in sorted(dict.fromkeys(kinds), key=lambda each: (*LOSSES, "failed runs").index(each[0])):
+        totals = [
+            [shown(results.total(value, kind=kind, detail=detail, contender=name)) for value in ("count", "whole")]
+            for name in NAMES
+        ]
+        yield [f"{kind} {detail}", *(f"{count} of {whole}" for count, whole in totals)]
+
+
+def page(results: Results) -> str:
+    """Return the results as a page of Markdown."""
     held = [
-        [text, bound, measured, "" if isinstance(bound, str) or math.isnan(measured) else measured <= bound]
-        for text, bound, measured in bounds(results)
+        [text, bound, measured, "" if math.isnan(measured) else measured <= bound, peers]
+        for text, bound, measured, peers in bounds(results)
     ]
-    names = dict.fromkeys(row["contender"] for row in results.find("growth"))
-    slopes = [[name, *(results.slope(name, what) for what in RUNS)] for name in names]
-    left_out = [
-        f"{row['contender']} at {row['patients']:,} patients is left out: by the size before, its runs would take "
-        f"{row['expected']:.0f} seconds.\n"
-        for row in results.find("growth", what="left out")
-    ]
-    machine = [[name, text] for name, text in results.find("machine")[-1].items() if name != "section"]
-    conditions = ("patients", "what", "contender", "api", "latency", "parallel")
+    [versions] = results.find("versions")[-1:]
+    steps = results.find("steps")
+    taken = [[name, f"{median(each[name] for each in steps):.1f}"] for name in (steps or [{}])[0]]
+    parts = dict.fromkeys(results.find("part", section="parts"))
+    started = ", ".join(f"{part} {results.middle('seconds', section='parts', part=part):.1f}" for part in parts)
+    whole, alone = (shown(results.middle("seconds", what=what)) for what in ("run without change", "start-ups"))
     sections = {
-        "What must hold": [table(["", "bound", "measured", "holds"], held)],
+        "What must hold": [table(["", "bound", "measured", "holds", "peers"], held)],
+        "Where others are better": [
+            "How many times what a peer takes the connector takes, over the sizes; empty where it never takes more.\n",
+            table(["run", "peer", *COSTS.values()], better(results)),
+        ],
         "Runs": [
-            "![Seconds by the size of the collection](results.svg)\n",
-            costs(results, "growth", *conditions[:4]),
-            *left_out,
+            "Seconds · seconds of CPU · MB of the largest process · list requests, where the service counts them.\n",
+            table(["patients", "run", *NAMES, "bare client"], runs(results)),
         ],
-        "How the time grows with the size, fast API: the exponent": [table(["", *RUNS], slopes)],
-        "First loads beside what bounds them": [costs(results, "limits", *conditions)],
-        f"The start-ups of a run's parts: {shown(results.startups())} s in all": [
-            costs(results, "parts", "what", "contender", "times")
+        "What is lost": [table(["", *NAMES], losses(results))],
+        f"Where {whole} seconds of a run without change go": [
+            table(["step", "seconds"], taken),
+            f"With nothing to do, its parts start in {alone} seconds: {started}; the tap is started twice.\n",
         ],
-        "What is lost": [losses(results)],
-        "The transform alone": [costs(results, "transform", "patients", "what")],
-        "Where the connector is not the best: what it takes, and what a peer takes that takes less": [defeats(results)],
-        "On what, and with which versions": [table(["", ""], machine)],
+        "On what, and with which versions": [table(["", ""], versions.items())],
     }
     return "# Results of the benchmark\n" + "".join(
         f"\n## {title}\n\n" + "\n".join(parts) for title, parts in sections.items()
@@ -212,37 +193,73 @@ def markdown(results: Results) -> str:
 
 
 def picture(results: Results) -> str:
-    """Return the seconds of runs by the size of the collection, as SVG."""
-    import vl_convert  # noqa: PLC0415 (installed by `make bench` and `make report`)
-
-    rows = [row for row in results.find("growth", api="fast") if row["what"] in RUNS]
-    logarithmic = {"type": "quantitative", "scale": {"type": "log"}}
+    """Return what decides as SVG: what each contender loses, and what its periodic runs take by size."""
+    lost = [
+        {"contender": name, "kind": kind, "patients": sum(results.find("count", kind=kind, contender=name))}
+        for name in NAMES
+        for kind in ("rows never seen", "deletions unseen", "two current rows")
+    ]
+    run = {"what": "1,000 changes"}
+    taken = [
+        {"contender": name, "patients": patients}
+        | {value: results.middle(value, contender=name, patients=patients, **run) for value in ("seconds", "requests")}
+        for name in NAMES
+        for patients in sorted({*results.find("patients", contender=name, **run)})
+    ]
+    contender = {"field": "contender", "type": "nominal", "sort": NAMES}
+    by_contender = contender | {"scale": {"domain": NAMES, "range": ["#1f77b4", "#d95f02", "#777777"]}, "title": None}
+    of_kind = {"field": "kind", "type": "nominal", "title": None, "scale": {"range": ["#c0392b", "#e59866", "#7d3c98"]}}
+    total = {"field": "patients", "type": "quantitative", "aggregate": "sum", "title": "patients, in all tests"}
+    y = contender | {"title": "contender"}
+    sizes = sorted({each["patients"] for each in taken})
+    x = {"field": "patients", "type": "quantitative", "scale": {"type": "log"}, "title": "patients in the source"}
     specification = {
-        "data": {
-            "values": [{name: row[name] for name in ("patients", "what", "contender", "seconds")} for row in rows]
-        },
-        "facet": {"field": "what", "sort": RUNS, "title": None},
-        "columns": 2,
-        "spec": {
-            "width": 360,
-            "height": 200,
-            "mark": {"type": "line", "point": True},
-            "encoding": {
-                "x": {"field": "patients", "axis": {"format": "~s"}} | logarithmic,
-                "y": {"field": "seconds", "aggregate": "median", "title": "seconds"} | logarithmic,
-                "color": {"field": "contender", "type": "nominal", "title": None},
+        "background": "white",
+        "config": {"font": "sans-serif", "legend": {"orient": "bottom"}},
+        "resolve": {"scale": {"color": "independent"}},
+        "hconcat": [
+            {
+                "title": "Patients lost, left current or doubled",
+                "data": {"values": lost},
+                "width": 330,
+                "height": 220,
+                "layer": [
+                    {"mark": "bar", "encoding": {"y": y, "x": total, "color": of_kind}},
+                    {
+                        "mark": {"type": "text", "align": "left", "dx": 4},
+                        "encoding": {"y": y, "x": total, "text": total},
+                    },
+                ],
             },
-        },
+            {
+                "title": "A run after 1,000 changes; numbers: its list requests",
+                "data": {"values": taken},
+                "width": 330,
+                "height": 220,
+                "encoding": {
+                    "x": x | {"axis": {"values": sizes, "format": ","}},
+                    "y": {"field": "seconds", "type": "quantitative", "title": "seconds"},
+                    "color": by_contender,
+                },
+                "layer": [
+                    {"mark": {"type": "line", "point": True}},
+                    {
+                        "mark": {"type": "text", "dy": -9},
+                        "encoding": {"text": {"field": "requests", "type": "quantitative", "format": ","}},
+                    },
+                ],
+            },
+        ],
     }
     return str(vl_convert.vegalite_to_svg(json.dumps(specification), allowed_base_urls=[]))
 
 
-def main(folder: Path) -> None:
+def report(folder: Path) -> None:
     """Write the report beside the results."""
     results = Results([json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()])
-    (folder / "results.md").write_text(markdown(results))
+    (folder / "results.md").write_text(page(results))
     (folder / "results.svg").write_text(picture(results))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    report(Path(sys.argv[1]))

@@ -1,92 +1,91 @@
-"""What runs cost, and how that grows; the connector beside its peers, and beside what bounds it."""
+"""What runs cost, how that grows, and where it goes; the connector beside its peers, and beside what bounds it."""
 
 from __future__ import annotations
 
+import re
 import shutil
-import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING
 
-import yaml
-from apis import Api, Collection, fast_api, sqlite_api
+import duckdb
+import requests
+from apis import Api, Collection, serve
 from contenders import CONNECTOR, CONTENDERS, DLT, IN_FLIGHT, PLAIN, Contender
-from measure import PROJECT, Cost, measure
+from measure import Cost, measure, succeed
+from startups import TAP, loader_command, make_parts, start_parts
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from bench import Bench
 
-CHANGES = (0, 1_000, 10_000)
-LIMIT_SIZE = 100_000
-TAP_SIZE = 20_000
-LATENCY = 0.04
-LONGEST = 300
-"""Seconds; if the plain stack's runs at a size would take longer, by those of the size before, they are left out."""
+FIRST_LOAD = "first load"
+RUNS = {FIRST_LOAD: 0, "no change": 0, "1,000 changes": 1_000, "10,000 changes": 10_000}
+"""Runs that are measured at each size, and how many patients change before them."""
 
-TAP = PROJECT / ".meltano/extractors/tap-toubib/venv/bin/tap-toubib"
-TARGET = PROJECT / ".meltano/loaders/target-duckdb/venv/bin/target-duckdb"
+MIDDLE = 100_000
+"""Patients of first loads from slower services, and the most that the plain stack loads: it reads all each time."""
+
+LATENCY = 0.04
+PAGE_SIZE = 100
+"""The service's largest; the bare client's pages overlap by one row, as the tap's do."""
+
+STEPS = {
+    "command and Meltano": "Running catalog discovery",
+    "discovery, starts of tap and loader": "tap-toubib v",
+    "reading and loading": "Block run completed",
+    "dbt: import": "Running with dbt=",
+    "dbt: parsing": "Concurrency: ",
+    "dbt: building": "Done. PASS=",
+}
+"""The steps of a run, each with what the line of its log says that ends it."""
+
+BUILT = re.compile(r"(hook|model|PASS)\b.*\[\w+ in ([\d.]+)s\]")
+KINDS = {"hook": "dbt: hooks", "model": "dbt: models", "PASS": "dbt: data tests"}
+"""What dbt says of something that is done, and what that was."""
 
 
 def growth(bench: Bench) -> None:
-    """Measure first loads and periodic runs at each size; at the largest, from the bundled API on SQLite, too."""
-    # seconds for each patient, at the size before
-    pace = 0.0
+    """Measure first loads and periodic runs at each size, all contenders in turn after the same changes."""
     for patients in bench.sizes:
         collection = Collection.made(bench.folder, patients)
-        taking_part = []
-        with fast_api(collection.path) as api:
-            for contender in CONTENDERS:
-                if contender is PLAIN and pace * patients > LONGEST:
-                    bench.record(what="left out", contender=PLAIN.name, patients=patients, expected=pace * patients)
-                    continue
-                taking_part.append(contender)
-                seconds = first_load(bench, contender, api, collection).seconds
-            # it reads everything each time
-            pace = seconds * (1 + len(CHANGES)) / patients
-            for changes in CHANGES:
-                periodic(bench, taking_part, api, collection, changes)
-    with sqlite_api(collection.path) as backed:
-        periodic(bench, [CONNECTOR, DLT], backed, collection, CHANGES[-1])
-
-
-def periodic(bench: Bench, contenders: list[Contender], api: Api, collection: Collection, changes: int) -> None:
-    """Measure runs of all contenders in turn, each after the same changes."""
-    for repeat in range(bench.repeat):
-        if changes:
-            collection.change(changes)
-            api.notice_changes()
-        for contender in contenders[:: 1 if repeat % 2 else -1]:
-            if contender is not PLAIN or not repeat:
-                load(bench, contender, api, collection, f"{changes:,} changes" if changes else "no change")
-
-
-def first_load(bench: Bench, contender: Contender, api: Api, collection: Collection) -> Cost:
-    """Measure a first load."""
-    shutil.rmtree(bench.destination(contender, collection.patients), ignore_errors=True)
-    return load(bench, contender, api, collection, "first load")
+        contenders = [each for each in CONTENDERS if each is not PLAIN or patients <= MIDDLE]
+        with serve(collection.path) as api:
+            for what, changes in RUNS.items():
+                for repeat in range(bench.repeat):
+                    if changes:
+                        collection.change(changes)
+                        api.notice_changes()
+                    for contender in contenders[:: 1 if repeat % 2 else -1]:
+                        if contender is not PLAIN or not repeat:
+                            load(bench, contender, api, collection, what)
 
 
 def load(bench: Bench, contender: Contender, api: Api, collection: Collection, what: str) -> Cost:
     """Run a contender on its destination of a size, record what it cost, and check what is there.
 
+    `loading` are the seconds from the start of the run until all rows are loaded and the history is still to be built:
+    the start-ups of all that starts before are in it.
+
     Raises:
-        ClickException: It failed; what the others took cannot be compared with that.
+        RuntimeError: It failed; what the others took cannot be compared with that.
     """
     folder = bench.destination(contender, collection.patients)
+    if what.startswith(FIRST_LOAD):
+        shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    api.seen()
-    cost = bench.succeed(contender.load(api.url, folder))
-    seen = api.seen()
+    api.count_requests()
+    cost = succeed(contender.load(api.url, folder))
     bench.record(
         what=what,
         contender=contender.name,
-        api=api.name,
-        latency=api.latency,
         patients=collection.patients,
         **asdict(cost),
-        requests=seen.requests,
-        # from the first request to the last row loaded
-        loading=cost.marked_at - seen.first_at if cost.marked_at else None,
+        requests=api.count_requests(),
+        loading=cost.marked_at - cost.started_at,
         is_complete=is_complete(contender, folder, collection),
     )
     return cost
@@ -98,85 +97,106 @@ def is_complete(contender: Contender, folder: Path, collection: Collection) -> b
     return held == [(collection.patients, collection.newest())]
 
 
-def limits(bench: Bench) -> None:
-    """Measure first loads beside what bounds them, and beside dlt."""
-    collection = Collection.made(bench.folder, min(LIMIT_SIZE, bench.sizes[-1]))
-    with sqlite_api(collection.path) as backed:
-        for _ in range(bench.repeat):
-            bare(bench, backed, collection)
-            first_load(bench, CONNECTOR, backed, collection)
-            first_load(bench, DLT, backed, collection)
-    for latency in (LATENCY, 0):
-        with fast_api(collection.path, latency=latency) as api:
-            records = recorded(bench, api)
+def first_loads(bench: Bench) -> None:
+    """Measure first loads from slower services beside dlt and beside what bounds them; and the loader alone.
+
+    What bounds extraction and loading is what the bare client takes to read the pages, and the start-ups of Meltano,
+    of the tap, twice, since the run discovers the columns first, and of the loader.
+    """
+    collection = Collection.made(bench.folder, min(MIDDLE, bench.sizes[-1]))
+    for latency in (None, LATENCY):
+        with serve(collection.path, latency=latency) as api:
+            parts = make_parts(bench, api.url, bench.folder / "startups.duckdb")
+            started = {name: parts[name] for name in ("Meltano", "tap", "loader")}
+            what = f"{FIRST_LOAD}, {api.name}"
             for _ in range(bench.repeat):
-                bare(bench, api, collection)
-                first_load(bench, CONNECTOR, api, collection)
-                if not latency:
-                    loader(bench, records, collection)
-    collection = Collection.made(bench.folder, min(TAP_SIZE, bench.sizes[-1]))
-    for latency, parallel in ((LATENCY, IN_FLIGHT), (LATENCY, 2 * IN_FLIGHT), (0, IN_FLIGHT)):
-        with fast_api(collection.path, latency=latency) as api:
-            for _ in range(bench.repeat):
-                bare(bench, api, collection, parallel)
-                tap(bench, api, collection, parallel)
-    # for its memory
-    for patients in (bench.sizes[0], bench.sizes[-1]):
-        collection = Collection.made(bench.folder, patients)
-        with fast_api(collection.path) as api:
-            tap(bench, api, collection)
+                startups, seconds = start_parts(bench, started), read_pages(api.url)
+                bound = {"seconds": seconds, "loading": startups + seconds}
+                bench.record(what=what, contender="bare client", patients=collection.patients, **bound)
+                for contender in (CONNECTOR, DLT):
+                    load(bench, contender, api, collection, what)
+    with serve(collection.path) as api:
+        load_alone(bench, api, collection)
 
 
-def bare(bench: Bench, api: Api, collection: Collection, parallel: int = IN_FLIGHT) -> None:
-    """Fetch the pages of a first load and do nothing with them."""
-    client = Path(__file__).with_name("bare_client.py")
-    reading(
-        bench, "bare client", [sys.executable, client, api.url, f"--parallel={parallel}"], api, collection, parallel
-    )
+def read_pages(url: str) -> float:
+    """Fetch the pages of a first load and do nothing with them, the bare client; return the seconds that took.
+
+    As many requests are in flight as the connector has.
+    """
+    with requests.Session() as session, ThreadPoolExecutor(IN_FLIGHT) as executor:
+
+        def fetch(offset: int) -> requests.Response:
+            params: dict[str, str | int] = {"offset": offset, "limit": PAGE_SIZE, "sort_field": "id"}
+            response = session.get(f"{url}/v1/patients", params=params, timeout=60)
+            response.raise_for_status()
+            return response
+
+        began = time.monotonic()
+        total = fetch(0).json()["meta"]["total_items"]
+        for _ in executor.map(fetch, range(PAGE_SIZE - 1, total, PAGE_SIZE - 1)):
+            pass
+        return time.monotonic() - began
 
 
-def tap(bench: Bench, api: Api, collection: Collection, parallel: int = IN_FLIGHT) -> None:
-    """Make a first load with the tap alone."""
-    config = bench.write("tap.json", {"api_url": api.url, "max_parallel_requests": parallel})
-    command = ["bash", "-c", f"exec {TAP} --config {config} >/dev/null 2>&1"]
-    reading(bench, "tap alone", command, api, collection, parallel)
+def load_alone(bench: Bench, api: Api, collection: Collection) -> None:
+    """Feed the loader what the tap writes on a first load, messages and files, and in turn nothing.
 
-
-def reading(  # noqa: PLR0913, PLR0917 (each is a column of the result)
-    bench: Bench, what: str, command: list[Any], api: Api, collection: Collection, parallel: int
-) -> None:
-    """Record what a client costs that only reads; its wall time is from the first request to the last answer."""
-    api.seen()
-    cost = bench.succeed(measure(command))
-    seen = api.seen()
-    conditions = {"api": api.name, "latency": api.latency, "patients": collection.patients, "parallel": parallel}
-    bench.record(
-        what=what, **conditions, **asdict(cost) | {"seconds": seen.last_at - seen.first_at}, requests=seen.requests
-    )
-
-
-def recorded(bench: Bench, api: Api) -> Path:
-    """Return a file of what the tap writes on a first load, as meltano.yml has it: without keys, the loader appends."""
-    records = bench.folder / "records.singer"
-    without_keys: dict[str, Any] = {"patients": {"__key_properties__": []}}
-    config = bench.write("tap.json", {"api_url": api.url, "stream_maps": without_keys})
-    bench.succeed(measure(["bash", "-c", f"exec {TAP} --config {config} >{records} 2>/dev/null"]))
-    return records
-
-
-def loader(bench: Bench, records: Path, collection: Collection) -> None:
-    """Feed the loader from a file, as the connector sets it and with its own batches; and with nothing."""
-    plugins = yaml.safe_load((PROJECT / "meltano.yml").read_text())["plugins"]
+    Raises:
+        RuntimeError: It failed, or did not load every patient.
+    """
+    batches, kept, messages = (bench.folder / name for name in ("batches", "batches.kept", "messages.singer"))
+    for folder in (batches, kept):
+        shutil.rmtree(folder, ignore_errors=True)
+    batch = {"encoding": {"format": "jsonl", "compression": "none"}, "storage": {"root": batches.as_uri()}}
+    config = bench.write("tap.json", {"api_url": api.url, "batch_config": batch})
+    write = 'exec "$0" --config "$1" >"$2" 2>/dev/null'
+    succeed(measure(["bash", "-c", write, TAP, config, messages]))
+    batches.rename(kept)
     database = bench.folder / "loader.duckdb"
-    settings = {each["name"]: each["value"] for each in plugins["loaders"][0]["settings"] if "value" in each}
-    settings["filepath"] = str(database)
-    whole_batches = {name: value for name, value in settings.items() if name != "batch_size_rows"}
-    for what, chosen, stdin in (
-        ("loader alone", settings, records),
-        ("loader alone, its own batches", whole_batches, records),
-        ("loader alone, no records", settings, Path("/dev/null")),
-    ):
+    command = loader_command(bench, database)
+    for _ in range(bench.repeat):
         database.unlink(missing_ok=True)
-        command: list[str | Path] = [TARGET, "--config", bench.write("target.json", chosen)]
-        cost = bench.succeed(measure(command, {"TZ": "UTC"}, stdin=stdin))
-        bench.record(what=what, patients=collection.patients, **asdict(cost))
+        started = succeed(measure(command, {"TZ": "UTC"}))
+        # the loader removes what it has loaded
+        shutil.copytree(kept, batches)
+        cost = succeed(measure(command, {"TZ": "UTC"}, stdin=messages))
+        shutil.rmtree(batches)
+        with duckdb.connect(database) as connection:
+            loaded = connection.execute("select count(*) from raw.patients").fetchone()
+        if loaded != (collection.patients,):
+            raise RuntimeError(f"The loader loaded {loaded} of {collection.patients} patients")
+        bench.record(
+            what="loader alone", patients=collection.patients, **asdict(cost), loading_cpu=cost.cpu - started.cpu
+        )
+
+
+def parts(bench: Bench) -> None:
+    """Measure runs without change, their steps, and in turn the start-ups of what they are made of."""
+    collection = Collection.made(bench.folder, bench.sizes[0])
+    folder = bench.folder / "parts"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    with serve(collection.path) as api:
+        succeed(CONNECTOR.load(api.url, folder))
+        started = make_parts(bench, api.url, folder / "patients.duckdb")
+        for _ in range(bench.repeat):
+            cost = succeed(CONNECTOR.load(api.url, folder))
+            steps = find_steps((folder / "patients.duckdb.work/run.log").read_text(), cost)
+            bench.record(what="run without change", **asdict(cost), steps=steps)
+            bench.record(what="start-ups", seconds=start_parts(bench, started))
+
+
+def find_steps(log: str, cost: Cost) -> dict[str, float]:
+    """Return the seconds that each step of a run took, by its log; what dbt built stands by its kind."""
+    lines = iter(log.splitlines())
+    steps, before = {}, cost.started_at
+    for step, end in STEPS.items():
+        at = next(datetime.fromisoformat(line.split()[0]).timestamp() for line in lines if end in line)
+        steps[step], before = at - before, at
+    built = dict.fromkeys(KINDS.values(), 0.0)
+    for kind, seconds in BUILT.findall(log):
+        built[KINDS[kind]] += float(seconds)
+    rest = steps.pop("dbt: building") - sum(built.values())
+    ends = cost.started_at + cost.seconds - before
+    return {**steps, **built, "dbt: the rest": rest, "ends of dbt, Meltano and command": ends}

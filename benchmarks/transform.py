@@ -1,4 +1,4 @@
-"""What a build of the history costs at two sizes of the collection: time and memory of whole `dbt` calls."""
+"""What a build of the history costs at two sizes of the collection: whole `dbt` calls, each after the same changes."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING
 
 import duckdb
 from measure import PROJECT, Cost, measure
-from parts import DBT
+from startups import DBT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from bench import Bench
 
 CHANGES = 1_000
-SIZES = {50_000: 70_000, 5_000_000: 7_000_000}
-"""Patients, and rows of log to begin with: some of them have changed."""
+SHARES = (0.05, 5)
+"""Sizes, by the largest of the services: what they cannot show in reasonable time."""
 
 OBSERVATIONS = """
 insert into raw.patients (
@@ -58,21 +56,20 @@ def append(path: Path, rows: int, *, visit: int, step: int = 1) -> None:
         connection.execute(OBSERVATIONS, {"rows": rows, "visit": visit, "step": step})
 
 
-def builds(path: Path, patients: int, log: int) -> Iterator[tuple[str, Cost]]:
-    """Build a history, and yield the cost of each build."""
-    dbt(path, "run")
-    append(path, patients, visit=0)
-    append(path, log - patients, visit=1)
-    build = ("build", "--exclude-resource-type", "unit_test")
-    yield "first build", dbt(path, *build)
-    append(path, CHANGES, visit=2, step=patients // CHANGES)
-    yield f"{CHANGES:,} changes", dbt(path, *build)
-    yield "rebuild", dbt(path, *build, "--full-refresh")
-
-
 def transform(bench: Bench) -> None:
-    """Measure the builds at each size."""
-    for patients, log in SIZES.items():
-        with tempfile.TemporaryDirectory() as folder:
-            for what, cost in builds(Path(folder) / "patients.duckdb", patients, log):
-                bench.record(what=what, contender="dbt build", patients=patients, **asdict(cost))
+    """Measure builds at each size, in turn."""
+    build = ("build", "--exclude-resource-type", "unit_test")
+    sizes = [max(CHANGES, int(share * bench.sizes[-1])) for share in SHARES]
+    with tempfile.TemporaryDirectory(dir=bench.folder) as folder:
+        paths = [Path(folder) / str(patients) / "patients.duckdb" for patients in sizes]
+        for patients, path in zip(sizes, paths, strict=True):
+            path.parent.mkdir()
+            dbt(path, "run")
+            append(path, patients, visit=0)
+            # so many have changed since
+            append(path, patients * 2 // 5, visit=1)
+            bench.record(what="first build", patients=patients, **asdict(dbt(path, *build)))
+        for repeat in range(bench.repeat):
+            for patients, path in zip(sizes, paths, strict=True):
+                append(path, CHANGES, visit=2 + repeat, step=patients // CHANGES)
+                bench.record(what=f"build after {CHANGES:,} changes", patients=patients, **asdict(dbt(path, *build)))
