@@ -155,7 +155,7 @@ def losses(results: Results) -> Iterator[list[str]]:
             [shown(results.total(value, kind=kind, detail=detail, contender=name)) for value in ("count", "whole")]
             for name in NAMES
         ]
-        yield [f"{kind} {detail}", *(f"{count} of {whole}" for count, whole in totals)]
+        yield [f"{kind}: {detail}".removesuffix(": "), *(f"{count} of {whole}" for count, whole in totals)]
 
 
 def page(results: Results) -> str:
@@ -181,9 +181,9 @@ def page(results: Results) -> str:
             table(["patients", "run", *NAMES, "bare client"], runs(results)),
         ],
         "What is lost": [table(["", *NAMES], losses(results))],
-        f"Where {whole} seconds of a run without change go": [
+        "Where the seconds of a run without change go": [
             table(["step", "seconds"], taken),
-            f"With nothing to do, its parts start in {alone} seconds: {started}; the tap is started twice.\n",
+            f"{whole} in all. With nothing to do, its parts start in {alone}: {started}; the tap is started twice.\n",
         ],
         "On what, and with which versions": [table(["", ""], versions.items())],
     }
@@ -212,7 +212,12 @@ def picture(results: Results) -> str:
     total = {"field": "patients", "type": "quantitative", "aggregate": "sum", "title": "patients, in all tests"}
     y = contender | {"title": "contender"}
     sizes = sorted({each["patients"] for each in taken})
-    x = {"field": "patients", "type": "quantitative", "scale": {"type": "log"}, "title": "patients in the source"}
+    x = {
+        "field": "patients",
+        "type": "quantitative",
+        "scale": {"type": "log", "padding": 25, "nice": False},
+        "title": "patients in the source",
+    }
     specification = {
         "background": "white",
         "config": {"font": "sans-serif", "legend": {"orient": "bottom"}},
