@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Timer
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PROJECT = Path(__file__).parents[1]
+LONGEST = 1_200
+"""Seconds after which a command that does not end is killed."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ def measure(
     mark: str = "\0",
     stdin: Path = Path(os.devnull),
 ) -> Cost:
-    """Run a command to its end.
+    """Run a command to its end, or for as long as is waited for one.
 
     Args:
         command: The command line.
@@ -79,10 +83,14 @@ def measure(
         helper = [sys.executable, "-S", __file__, usage.name, *command]
         started_at = marked_at = time.time()
         with start(helper, environment or {}, stdin=stdin) as process, log.open("w") as file:
+            timer = Timer(LONGEST, os.killpg, [process.pid, signal.SIGKILL])
+            timer.daemon = True
+            timer.start()
             for line in process.stdout or ():
                 file.write(line)
                 if marked_at == started_at and mark in line:
                     marked_at = time.time()
+            timer.cancel()
         seconds, cpu, megabytes, exit_code = json.load(usage)
         return Cost(seconds, cpu, megabytes, exit_code, started_at, marked_at)
 

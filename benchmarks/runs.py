@@ -85,7 +85,7 @@ def load(bench: Bench, contender: Contender, api: Api, collection: Collection, w
         patients=collection.patients,
         **asdict(cost),
         requests=api.count_requests(),
-        loading=cost.marked_at - cost.started_at,
+        loading=cost.marked_at - cost.started_at or None,
         is_complete=is_complete(contender, folder, collection),
     )
     return cost
