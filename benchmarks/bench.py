@@ -8,23 +8,20 @@ import platform
 import re
 import time
 import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import psutil
+from contenders import Contender
 from correctness import correctness
 from measure import PROJECT
 from report import report
 from runs import first_loads, growth, parts
 
 from transform import transform
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from contenders import Contender
 
 SECTIONS = {each.__name__: each for each in (growth, first_loads, parts, correctness, transform)}
 ENVIRONMENTS = ("meltano", "tap-toubib", "target-duckdb", "dbt", "bench-dlt", "bench-plain")

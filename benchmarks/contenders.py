@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import duckdb
 from measure import PROJECT, Cost, measure, start
-
-if TYPE_CHECKING:
-    import subprocess
-    from pathlib import Path
 
 IN_FLIGHT = 4
 """Requests that the connector has in flight at most, by default; the others are given as many where they can."""

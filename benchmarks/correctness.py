@@ -10,7 +10,9 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -23,13 +25,10 @@ from scripted_api import Answer, Api, serving
 from toubib_api import create_app
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from bench import Bench
 
-    Loss = tuple[str, str, int, int]
-    """What kind of loss, in which test, how often, and of how many."""
+Loss = tuple[str, str, int, int]
+"""What kind of loss, in which test, how often, and of how many."""
 
 MOVING = 2_000
 EVERY, TIMES, UPDATES, REMOVALS = 4, 4, 20, 5

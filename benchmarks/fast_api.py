@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl
 
 import click
@@ -16,10 +17,7 @@ import uvicorn
 from toubib_api import create_app
 from toubib_api.database import patients_table
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
-
-    Message = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
 
 LIST_PATH = "/v1/patients"
 VALUES = ", ".join(

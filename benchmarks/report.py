@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from statistics import linear_regression, median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import vl_convert
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
 
 Row = dict[str, Any]
 NAMES = ("connector", "dlt", "plain")

@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -18,8 +19,6 @@ from measure import Cost, measure, succeed
 from startups import TAP, loader_command, make_parts, start_parts
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from bench import Bench
 
 FIRST_LOAD = "first load"

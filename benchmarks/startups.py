@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 from measure import PROJECT, measure, succeed
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from bench import Bench
 
 DBT = PROJECT / ".meltano/utilities/dbt/venv/bin/dbt"
