@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import bench
 import duckdb
+import pytest
 import requests
 from apis import Collection, serve
 from bench import Bench
@@ -23,8 +24,6 @@ from scripted_api import Api, serving
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
-
-    import pytest
 
 PATIENTS = 500
 NEVER = "2024-01-01T00:00:00Z"
@@ -76,6 +75,7 @@ def counted(losses: Iterable[tuple[str, str, int, int]]) -> dict[str, tuple[int,
     return {f"{kind} {detail}".strip(): (count, whole) for kind, detail, count, whole in losses}
 
 
+@pytest.mark.complete
 def test_a_first_load_is_measured_beside_its_bounds(tmp_path: Path) -> None:
     measured = Bench(tmp_path, tmp_path / "results.jsonl", [PATIENTS], repeat=1, section="growth")
     collection = Collection.made(tmp_path, PATIENTS)
