@@ -6,9 +6,9 @@ import os
 import re
 import subprocess
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -17,9 +17,6 @@ from urllib3 import Retry
 
 from toubib_connector.log import Failure, say
 from toubib_connector.settings import PROJECT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 LOCAL = "http://localhost:8000"
 BUNDLED = PROJECT / ".venvs" / "toubib-api" / "bin" / "toubib-api"

@@ -7,16 +7,13 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from meltano.core.logging import console_log_formatter, json_formatter
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from toubib_connector.log import has_terminal, say
-
-if TYPE_CHECKING:
-    from rich.progress import TaskID
 
 TAP, LOADER, DBT = "tap-toubib", "target-duckdb", "dbt"
 BLAME = [LOADER, TAP, DBT, "meltano"]
@@ -62,7 +59,6 @@ class Display(logging.Handler):
     """Shows the progress of a run and keeps why it failed, for the command that started Meltano."""
 
     def __init__(self) -> None:
-        """Show nothing before there is something to show."""
         super().__init__()
         path = os.environ.get("TOUBIB_PROGRESS")
         self._kept = Path(path) if path else None

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
 
 SHOWN_AT_FIRST = re.compile(r'resource_types:\["model"[^]]*\](?=,depth:1)')
 

@@ -6,12 +6,10 @@ import json
 import os
 import sys
 from datetime import UTC, datetime
-from typing import IO, TYPE_CHECKING, Any
+from pathlib import Path
+from typing import IO, Any
 
 import click
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 COLORS = {"warning": "yellow"}
 
@@ -56,7 +54,6 @@ class Failure(click.ClickException):
     """
 
     def __init__(self, message: str, log: Path | None = None, patients_read: int | None = None) -> None:
-        """Keep what is told."""
         super().__init__(message)
         self.log = log
         self.patients_read = patients_read

@@ -27,7 +27,6 @@ class Redaction(logging.Filter):
     """Withholds what follows the kind of an error, up to where the message ends. `logging.yaml` names it."""
 
     def __init__(self) -> None:
-        """Begin with nothing withheld."""
         super().__init__()
         self._withholding: set[str] = set()
 

@@ -7,22 +7,19 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from tempfile import TemporaryDirectory
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cronsim import CronSim, CronSimError
 from dateutil.tz import tzlocal
 
+from toubib_connector.destination import Destination
 from toubib_connector.log import Failure, say
 from toubib_connector.settings import MELTANO, PROJECT, find_ignored
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from toubib_connector.destination import Destination
 
 RUN = (sys.executable, "-m", "toubib_connector", "run")
 
@@ -77,13 +74,6 @@ class Scheduler:
     """Runs by schedules, one run at a time, until SIGTERM or SIGINT."""
 
     def __init__(self, destination: Destination, schedules: list[Schedule], command: tuple[str, ...] = RUN) -> None:
-        """Remember what to run.
-
-        Args:
-            destination: Where data and outcomes go.
-            schedules: When.
-            command: What.
-        """
         self._destination = destination
         self._schedules = schedules
         self._command = command

@@ -5,18 +5,15 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 from dotenv import dotenv_values
 
+from toubib_connector.destination import Destination
 from toubib_connector.log import Failure, say
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, MutableMapping
-
-    from toubib_connector.destination import Destination
 
 PROJECT = Path(__file__).parents[2]
 MELTANO = Path(sys.executable).with_name("meltano")

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import duckdb
 
+from toubib_connector.destination import Destination
 from toubib_connector.log import Failure
-
-if TYPE_CHECKING:
-    from toubib_connector.destination import Destination
 
 LAST_RUN = "select is_bundled_api, api_url from raw.syncs order by started_at desc limit 1"
 

@@ -7,17 +7,14 @@ import sqlite3
 from base64 import b64encode
 from contextlib import closing
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import duckdb
 from pyroaring import BitMap64
 
+from toubib_connector.destination import Destination
 from toubib_connector.log import Failure, say
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from toubib_connector.destination import Destination
 
 STATE_ID = "prod:tap-toubib-to-target-duckdb"
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from datetime import timedelta
 
+import duckdb
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from toubib_connector.log import say
-
-if TYPE_CHECKING:
-    from datetime import timedelta
-
-    import duckdb
 
 TABLES = """
 select database, schema, name, len(column_names) as columns from (show all tables) order by all

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
+import duckdb
 from rich.console import Console
 from rich.table import Table
 
+from toubib_connector.destination import Destination
 from toubib_connector.log import has_terminal, say
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import duckdb
-
-    from toubib_connector.destination import Destination
 
 QUERY = """
 with last_sync as (

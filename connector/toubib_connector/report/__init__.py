@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from html import escape
 from itertools import accumulate
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import duckdb
 
 from toubib_connector.report import queries
 from toubib_connector.report.charts import draw_changes, draw_events, draw_patients, draw_requests
 from toubib_connector.status import in_words
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import duckdb
 
 PAGE = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
 DAYS = 90

@@ -6,13 +6,11 @@ Each is drawn twice, for a phone and for anything wider, since letters that shri
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import vl_convert
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 WIDTHS = {"narrow": 324, "wide": 800}
 FEWEST_DAYS = 14

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import duckdb
+import duckdb
 
 FIGURES = """
 with recent as (select now() at time zone 'UTC' - interval 7 days as since)
