@@ -13,9 +13,10 @@ from report_databases import make_database
 from story import Story
 from support import Destination
 
+from toubib_connector.destination import Destination as Commands
+from toubib_connector.log import Failure, describe_age
 from toubib_connector.report import draw_report
 from toubib_connector.runs import prepare_runs
-from toubib_connector.status import in_words
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -125,6 +126,13 @@ def test_the_patients_are_drawn_until_today_where_nothing_happened_lately(tmp_pa
     assert last == f"{datetime.now(UTC):%B %Y}"
 
 
+def test_the_scale_of_the_patients_ends_a_little_above_their_number(two_years: Page) -> None:
+    [figure] = re.findall(r"<dt>current patients</dt><dd>([\d,]+)</dd>", two_years.text)
+    patients = int(figure.replace(",", ""))
+    [top] = re.findall(r"'Current patients' for a linear scale with values from 0 to ([\d,]+)", two_years.charts[0])
+    assert patients <= int(top.replace(",", "")) < 1.5 * patients
+
+
 def test_the_first_day_is_drawn_no_wider_than_a_day_among_fourteen(one_day: Page) -> None:
     [narrow, wide] = [chart for chart in one_day.charts if "changes:" in chart]
     for chart, width in (narrow, 324), (wide, 800):
@@ -163,8 +171,19 @@ def test_the_report_says_how_the_last_run_ended(tmp_path: Path, one_day: Page) -
     assert "failed: The API <refuses> the token" in page.words
 
 
-def test_the_report_tells_runs_of_before_they_were_recorded(tmp_path: Path) -> None:
-    page = draw(tmp_path, 1, change="drop schema bookkeeping cascade")
+def test_a_file_that_was_made_without_the_connector_tells_what_makes_it_whole(tmp_path: Path) -> None:
+    path = tmp_path / "clinic.duckdb"
+    make_database(path, 1)
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("drop schema bookkeeping cascade")
+    destination = Commands(path)
+    told = f"{path} lacks the tables of a finished run; `make init-db` makes them"
+    with pytest.raises(Failure, match=told), destination.connect_for_reading() as connection:
+        draw_report(connection, path.name)
+    with duckdb.connect(str(path)) as connection:
+        prepare_runs(connection)
+    with destination.connect_for_reading() as connection:
+        page = Page(draw_report(connection, path.name))
     assert "first_load" in page.words
     assert "The last run succeeded." in page.text
 
@@ -198,4 +217,4 @@ def test_what_changes_least_is_drawn_as_other_fields(tmp_path: Path) -> None:
     [(-5, "0 seconds"), (1, "1 second"), (119, "1 minute"), (7200, "2 hours"), (172800, "2 days")],
 )
 def test_an_age_is_told_in_its_largest_unit(seconds: int, age: str) -> None:
-    assert in_words(timedelta(seconds=seconds)) == age
+    assert describe_age(timedelta(seconds=seconds)) == age

@@ -16,7 +16,7 @@ from toubib_connector.settings import (
     find_ignored,
     load_environment,
     locate,
-    meltano_environment,
+    make_meltano_environment,
     read_environment,
 )
 
@@ -106,7 +106,7 @@ def test_no_proxy_stands_before_this_machine(given: dict[str, str]) -> None:
     assert ("example.org" in excepted) == bool(given)
 
 
-LEADING_ASTRAY = {
+IGNORED = {
     "MELTANO_PROJECT_ROOT": "/elsewhere",
     "MELTANO_ENVIRONMENT": "dev",
     "MELTANO_STATE_BACKEND_URI": "s3://bucket",
@@ -133,16 +133,16 @@ LEADING_ASTRAY = {
 }
 
 
-@pytest.mark.parametrize("name", LEADING_ASTRAY)
+@pytest.mark.parametrize("name", IGNORED)
 def test_no_variable_of_a_shell_leads_a_run_elsewhere(tmp_path: Path, name: str) -> None:
     destination = Destination(tmp_path / "x.duckdb")
-    before = meltano_environment(destination, {})
-    assert meltano_environment(destination, {name: LEADING_ASTRAY[name]}) == before
-    assert find_ignored({name: LEADING_ASTRAY[name]}) == [name]
+    before = make_meltano_environment(destination, {})
+    assert make_meltano_environment(destination, {name: IGNORED[name]}) == before
+    assert find_ignored({name: IGNORED[name]}) == [name]
 
 
 def test_an_empty_variable_of_meltano_counts_as_not_set(tmp_path: Path) -> None:
-    environment = meltano_environment(Destination(tmp_path / "x.duckdb"), {"MELTANO_CLI_LOG_FORMAT": ""})
+    environment = make_meltano_environment(Destination(tmp_path / "x.duckdb"), {"MELTANO_CLI_LOG_FORMAT": ""})
     assert "MELTANO_CLI_LOG_FORMAT" not in environment
 
 
@@ -156,12 +156,12 @@ def test_what_a_user_says_of_the_tap_and_of_the_machine_reaches_it(tmp_path: Pat
         "MELTANO_AUTO_INSTALL": "false",
         "REQUESTS_CA_BUNDLE": "/certificates",
     }
-    assert mine.items() <= meltano_environment(Destination(tmp_path / "x.duckdb"), mine).items()
+    assert mine.items() <= make_meltano_environment(Destination(tmp_path / "x.duckdb"), mine).items()
     assert find_ignored(mine) == []
 
 
 def test_the_api_reaches_meltano_under_one_name(tmp_path: Path) -> None:
-    environment = meltano_environment(
+    environment = make_meltano_environment(
         Destination(tmp_path / "x.duckdb"), {"API_BASEURL": "http://a", "DESTINATION_DUCKDB_PATH": "b"}
     )
     assert environment["TAP_TOUBIB_API_URL"] == "http://a"

@@ -15,7 +15,8 @@ from pyroaring import BitMap64
 from tap_toubib import known_ids
 from tap_toubib.known_ids import KnownIds
 from toubib_connector.destination import Destination
-from toubib_connector.state import LONGEST_TEXT, STATE_ID, encode_current_ids, reconcile
+from toubib_connector.state import LONGEST_TEXT, encode_current_ids, match_state
+from toubib_connector.system_database import STATE_ID
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +57,7 @@ def fill(
 def reconciled(destination: Destination, *, full_refresh: bool = False) -> dict[str, Any] | None:
     """Return the state of the patients that a run begins with, None for that of the last one, with its ids decoded."""
     with destination.lock():
-        path = reconcile(destination, full_refresh=full_refresh)
+        path = match_state(destination, full_refresh=full_refresh)
         if path is None:
             return None
         patients: dict[str, Any] = json.loads(path.read_text())["singer_state"]["bookmarks"]["patients"]

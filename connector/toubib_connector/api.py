@@ -62,7 +62,7 @@ def choose_api(api_url: str | None, local: str = LOCAL) -> Iterator[str]:
         raise Failure(f"No Toubib answers on {local}. Start the API, or set API_BASEURL to where it listens.")
 
 
-def without_credentials(url: str) -> str:
+def hide_credentials(url: str) -> str:
     """Return an address as it may be shown."""
     return re.sub("//[^/]*@", "//", url)
 
@@ -74,7 +74,7 @@ def check_health(api_url: str, auth_token: str | None) -> bool:
         Failure: There is no answer, or not that of a healthy Toubib service.
     """
     asked = f"{api_url.rstrip('/')}/health"
-    url = without_credentials(asked)
+    url = hide_credentials(asked)
     headers = {"Authorization": f"Bearer {auth_token}"} if auth_token else {}
     say(f"GET {url}:")
     with requests.Session() as session:

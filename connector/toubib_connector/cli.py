@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import time
@@ -10,22 +11,22 @@ from typing import Any
 
 import click
 
-from toubib_connector.api import check_health, choose_api, without_credentials
-from toubib_connector.demo import show_history
+from toubib_connector.api import check_health, choose_api, hide_credentials
 from toubib_connector.destination import Destination
-from toubib_connector.documentation import show_models_first
 from toubib_connector.errors import fail_in_one_line
 from toubib_connector.log import say
 from toubib_connector.meltano import run_meltano
 from toubib_connector.runs import prepare_runs, record_run
-from toubib_connector.schedule import Scheduler, last_outcome, read_schedules
+from toubib_connector.schedule import Scheduler, read_outcome, read_schedules
 from toubib_connector.settings import API, DESTINATION, PROJECT, load_environment, locate, say_what_is_ignored
 from toubib_connector.source import check_source
-from toubib_connector.state import STATE_ID, reconcile
-from toubib_connector.status import show_status, show_tables
+from toubib_connector.state import match_state
+from toubib_connector.status import show_history, show_status, show_tables
 from toubib_connector.summary import show_summary
+from toubib_connector.system_database import STATE_ID
 
 JOB = "toubib"
+SHOWN_AT_FIRST = re.compile(r'resource_types:\["model"[^]]*\](?=,depth:1)')
 VERSIONS = "select count(*), count(distinct patient_id) from main.patients_history"
 
 
@@ -105,7 +106,7 @@ def run(
     started = time.monotonic()
     with record_run(destination) as record_success, choose_api(api_url) as url:
         is_bundled = check_health(url, auth_token)
-        shown_url = without_credentials(url)
+        shown_url = hide_credentials(url)
         say(f"Reading from {shown_url}{', the bundled API with made-up patients' if is_bundled else ''}")
         say(f"Writing to {destination.shown()}")
         say_what_is_ignored()
@@ -115,15 +116,15 @@ def run(
         os.environ["TAP_TOUBIB_FULL_REFRESH"] = str(full_refresh).lower()
         with destination.lock():
             check_source(destination, shown_url, is_bundled=is_bundled)
-            if state := reconcile(destination, full_refresh=full_refresh):
+            if state := match_state(destination, full_refresh=full_refresh):
                 run_meltano(destination, "state", "set", "--force", STATE_ID, f"--input-file={state}")
             # the lock is held, so a run that Meltano believes to be under way was killed
-            checks = run_meltano(destination, "run", "--force", JOB)
+            tests = run_meltano(destination, "run", "--force", JOB)
             record_success()
             if publish:
                 destination.publish()
             with destination.connect(read_only=True) as connection:
-                show_summary(connection, destination, checks, time.monotonic() - started)
+                show_summary(connection, destination, tests, time.monotonic() - started)
 
 
 @main.command()
@@ -145,7 +146,9 @@ def docs(destination: Destination) -> None:
     with destination.lock():
         run_meltano(destination, "run", "dbt:docs")
     page = destination.work_folder / "dbt" / "static_index.html"
-    show_models_first(page)
+    # the lineage begins with tables only; tests and queries can be chosen on the page, and dbt has no setting
+    text = SHOWN_AT_FIRST.sub('resource_types:["model","source"]', page.read_text(encoding="utf-8"))
+    page.write_text(text, encoding="utf-8")
     say(f"Open {destination.shown(page)}")
 
 
@@ -195,9 +198,9 @@ def demo_history(destination: Destination) -> None:
 @click.pass_obj
 def healthy(destination: Destination) -> None:
     """Exit with 1 if the last scheduled run failed."""
-    outcome = last_outcome(destination)
-    if outcome is None:
+    outcome = read_outcome(destination)
+    if not outcome:
         say("No scheduled run has ended yet.")
     else:
-        say(f"The run of {outcome.started_at} ended at {outcome.ended_at} with exit code {outcome.exit_code}.")
-        sys.exit(outcome.exit_code != 0)
+        say("The run of {started_at} ended at {ended_at} with exit code {exit_code}.".format_map(outcome))
+        sys.exit(outcome["exit_code"] != 0)

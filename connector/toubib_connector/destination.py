@@ -46,6 +46,12 @@ class FileInUse(Failure):
 class Destination:
     """A DuckDB file and its neighbours.
 
+        patients.duckdb
+        patients.duckdb.meltano.db
+        patients.duckdb.work/           work_folder; tools know it as tools_folder
+            lock, run.log, outcome.json, dbt/
+            scratch/                    of one run: batches of patients, configurations with the token
+
     Attributes:
         path: The absolute path of the DuckDB file.
     """
@@ -69,7 +75,7 @@ class Destination:
 
     @property
     def scratch(self) -> Path:
-        """What of it one run needs, and removes: batches of patients, configurations with the token."""
+        """What one run needs, and removes."""
         return self.work_folder / "scratch"
 
     @property

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from toubib_connector.log import has_terminal, say
 
 TAP, LOADER, DBT = "tap-toubib", "target-duckdb", "dbt"
-BLAME = [LOADER, TAP, DBT, "meltano"]
+ERROR_PRIORITY = [LOADER, TAP, DBT, "meltano"]
 """Whose error is the reason of a failed run: when the loader fails, the tap and Meltano fail with it."""
 
 STEP = 25
@@ -43,7 +43,7 @@ class DbtEvents(logging.Filter):
         event |= {"event": info["msg"], "level": info["level"], "plugin_logger": info["name"]}
         if info["name"] in {"LogModelResult", "LogTestResult"}:
             event |= {"done": data["index"], "total": data.get("total") or data.get("num_models")}
-            event["is_passed_check"] = data["status"] == "pass"
+            event["is_passed_test"] = data["status"] == "pass"
         record.levelno = logging.getLevelNamesMapping()[info["level"].upper()]
         return bool(info["msg"])
 
@@ -65,7 +65,7 @@ class Display(logging.Handler):
         self._live: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._done: dict[str, int] = {}
-        self._checks_passed = 0
+        self._tests_passed = 0
         self._next_percent = STEP
         self._errors: dict[str, str] = {}
         self._last_of_loader = ""
@@ -127,7 +127,7 @@ class Display(logging.Handler):
     def _show_progress(self, plugin: str, event: dict[str, Any]) -> None:
         done, total, rate = event["done"], event.get("total"), event.get("rate")
         self._done[plugin] = done
-        self._checks_passed += event.get("is_passed_check", False)
+        self._tests_passed += event.get("is_passed_test", False)
         self._keep()
         if self._live:
             count = f"{done:,} of {total:,}" if total else f"{done:,}"
@@ -180,8 +180,8 @@ class Display(logging.Handler):
         self._keep()
 
     def _keep(self) -> None:
-        reasons = [self._errors[plugin] for plugin in BLAME if plugin in self._errors]
+        reasons = [self._errors[plugin] for plugin in ERROR_PRIORITY if plugin in self._errors]
         kept = {"reason": reasons[0] if reasons else None, "patients_read": self._done.get(TAP)}
-        kept["checks_passed"] = self._checks_passed
+        kept["tests_passed"] = self._tests_passed
         if self._kept:
             self._kept.write_text(json.dumps(kept))

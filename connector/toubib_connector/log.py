@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
 
 import click
 
 COLORS = {"warning": "yellow"}
+UNITS = {"day": 86_400, "hour": 3_600, "minute": 60, "second": 1}
 
 
 def is_verbose() -> bool:
@@ -27,6 +28,13 @@ def has_terminal() -> bool:
 def is_json() -> bool:
     """Tell whether JSON lines are wanted: Meltano's own variable says so, and nobody sits at a terminal."""
     return os.environ.get("MELTANO_CLI_LOG_FORMAT") == "json" and not sys.stdout.isatty()
+
+
+def describe_age(age: timedelta) -> str:
+    """Return an age in its largest unit: `3 days`."""
+    seconds = max(int(age.total_seconds()), 0)
+    unit, size = next(((unit, size) for unit, size in UNITS.items() if seconds >= size), ("second", 1))
+    return f"{seconds // size} {unit}{'' if seconds // size == 1 else 's'}"
 
 
 def say(message: str, level: str = "info", logger: str = "toubib-connector") -> None:

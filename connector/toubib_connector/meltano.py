@@ -15,15 +15,15 @@ import psutil
 
 from toubib_connector.destination import Destination
 from toubib_connector.log import Failure, is_verbose
-from toubib_connector.settings import MELTANO, PROJECT, meltano_environment
-from toubib_connector.state import discard_half_made
+from toubib_connector.settings import MELTANO, PROJECT, make_meltano_environment
+from toubib_connector.system_database import discard_half_made
 
 STOP_TIMEOUT = 5
 """Seconds that the parts of a stopped run have to end by themselves."""
 
 
 def run_meltano(destination: Destination, *arguments: str) -> int:
-    """Run Meltano; return how many checks of the data passed. SIGTERM and SIGINT end it, and with it this process.
+    """Run Meltano; return how many tests of the data passed. SIGTERM and SIGINT end it, and with it this process.
 
     What a person sees of it, Meltano shows itself, by `logging.yaml`; its full log goes beside the destination.
 
@@ -43,7 +43,7 @@ def run_meltano(destination: Destination, *arguments: str) -> int:
             # what `.env` says is in the environment already
             [str(MELTANO), f"--env-file={os.devnull}", f"--log-config={PROJECT / 'logging.yaml'}", *arguments],
             cwd=PROJECT,
-            env=meltano_environment(destination) | {"TOUBIB_PROGRESS": str(progress)},
+            env=make_meltano_environment(destination) | {"TOUBIB_PROGRESS": str(progress)},
             stderr=None if is_verbose() else log,
             close_fds=False,
         )
@@ -51,7 +51,7 @@ def run_meltano(destination: Destination, *arguments: str) -> int:
     if exit_code:
         reason = kept.get("reason") or f"meltano {arguments[0]} ended with exit code {exit_code}"
         raise Failure(reason, None if is_verbose() else destination.shown(destination.log), kept.get("patients_read"))
-    return int(kept.get("checks_passed", 0))
+    return int(kept.get("tests_passed", 0))
 
 
 def run_until_stopped(command: list[str], **options: Any) -> int:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from typing import Any
 
 import duckdb
 
@@ -39,6 +40,33 @@ values ($started_at, now() at time zone 'UTC', $outcome, $patients_read, $reason
 
 PATIENTS_READ = "select records from raw.syncs order by started_at desc limit 1"
 
+RUNS = """
+select
+  coalesce(runs.started_at, syncs.started_at) as started,
+  coalesce(runs.outcome, 'succeeded') as outcome,
+  coalesce(syncs.kind, '') as kind,
+  coalesce(syncs.records, runs.patients_read) as "read",
+  syncs.deleted,
+  syncs.rejected,
+  syncs.requests,
+  date_diff('second', started, coalesce(runs.ended_at, syncs.ended_at)) as seconds,
+  coalesce(runs.trigger, '') as trigger,
+  runs.reason
+from bookkeeping.runs as runs
+full join main.syncs as syncs on syncs.started_at between runs.started_at and runs.ended_at
+order by started desc
+"""
+
+RUNS_BEFORE_A_SYNC = """
+select
+  started_at as started, outcome, '' as kind, patients_read as "read", null as deleted, null as rejected,
+  null as requests, date_diff('second', started_at, ended_at) as seconds, trigger, reason
+from bookkeeping.runs
+order by started desc
+"""
+
+HAS_SYNCS = "select count(*) > 0 from information_schema.tables where table_schema = 'main' and table_name = 'syncs'"
+
 IS_OURS = """
 select count(*) = 0 or count(*) filter (schema_name in ('raw', 'bookkeeping')) > 0 from duckdb_tables()
 """
@@ -48,6 +76,19 @@ select count(*) = 0 or count(*) filter (schema_name in ('raw', 'bookkeeping')) >
 def prepare_runs(connection: duckdb.DuckDBPyConnection) -> None:
     """Make the table of runs, where it is missing."""
     connection.execute(TABLE)
+
+
+def read_runs(connection: duckdb.DuckDBPyConnection, limit: int) -> list[dict[str, Any]]:
+    """Return the last runs, newest first, those that failed and those of `meltano run` by hand included."""
+    has_syncs = connection.execute(HAS_SYNCS).fetchone() == (True,)
+    return fetch(connection, f"{RUNS if has_syncs else RUNS_BEFORE_A_SYNC} limit {limit}")
+
+
+def fetch(connection: duckdb.DuckDBPyConnection, query: str, **parameters: Any) -> list[dict[str, Any]]:
+    """Return what a query gives, each row by the names of its columns."""
+    connection.execute(query, parameters)
+    names = [column[0] for column in connection.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in connection.fetchall()]
 
 
 @contextmanager

@@ -8,9 +8,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from tempfile import TemporaryDirectory
 from threading import Event
 from typing import Any
 
@@ -19,26 +18,9 @@ from dateutil.tz import tzlocal
 
 from toubib_connector.destination import Destination
 from toubib_connector.log import Failure, say
-from toubib_connector.settings import MELTANO, PROJECT, find_ignored
+from toubib_connector.settings import read_project
 
 RUN = (sys.executable, "-m", "toubib_connector", "run")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How the last scheduled run ended.
-
-    Attributes:
-        schedule: Its name in meltano.yml.
-        started_at: In UTC, as ISO 8601.
-        ended_at: In UTC, as ISO 8601.
-        exit_code: 0 if it went well; negative if a signal killed it.
-    """
-
-    schedule: str
-    started_at: str
-    ended_at: str
-    exit_code: int
 
 
 @dataclass(frozen=True)
@@ -55,7 +37,7 @@ class Schedule:
     interval: str
     environment: Mapping[str, str] = field(default_factory=dict)
 
-    def instants(self, now: datetime) -> Iterator[datetime]:
+    def list_instants(self, now: datetime) -> Iterator[datetime]:
         """Return when to run after an instant.
 
         Raises:
@@ -70,27 +52,33 @@ class Schedule:
             raise Failure(f"{reason}: {error}") from error
 
 
+@dataclass
 class Scheduler:
-    """Runs by schedules, one run at a time, until SIGTERM or SIGINT."""
+    """Runs by schedules, one run at a time, until SIGTERM or SIGINT.
 
-    def __init__(self, destination: Destination, schedules: list[Schedule], command: tuple[str, ...] = RUN) -> None:
-        self._destination = destination
-        self._schedules = schedules
-        self._command = command
-        self._process: subprocess.Popen[bytes] | None = None
-        self._stopped = Event()
+    Attributes:
+        destination: Where data and outcomes go.
+        schedules: When.
+        command: What.
+    """
+
+    destination: Destination
+    schedules: list[Schedule]
+    command: tuple[str, ...] = RUN
+    _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    _stopped: Event = field(default_factory=Event, init=False)
 
     def serve(self) -> None:
         """Run by schedule. A signal is passed on to the run under way, and ends this when that has ended."""
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, self._stop)
-        self._destination.work_folder.mkdir(parents=True, exist_ok=True)
-        due = {each.name: next(each.instants(read_clock())) for each in self._schedules}
-        for each in self._schedules:
+        self.destination.work_folder.mkdir(parents=True, exist_ok=True)
+        due = {each.name: next(each.list_instants(read_clock())) for each in self.schedules}
+        for each in self.schedules:
             at = due[each.name]
             say(f"Schedule {each.name} ({each.interval}) runs next on {at:%A, %Y-%m-%d %H:%M %Z}")
         while not self._stopped.is_set():
-            schedule = min(self._schedules, key=lambda each: due[each.name])
+            schedule = min(self.schedules, key=lambda each: due[each.name])
             # in short steps: the clock of the machine may be set, or have stood still with it
             wait = (due[schedule.name] - read_clock()).total_seconds()
             if wait > 0:
@@ -108,69 +96,65 @@ class Scheduler:
         started_at = read_clock()
         # with a terminal's Ctrl+C, too, the signal reaches the run once
         self._process = process = subprocess.Popen(
-            self._command,
+            self.command,
             env=os.environ
             | schedule.environment
-            | {"DESTINATION_DUCKDB_PATH": str(self._destination.path), "TOUBIB_TRIGGER": schedule.name},
+            | {"DESTINATION_DUCKDB_PATH": str(self.destination.path), "TOUBIB_TRIGGER": schedule.name},
             start_new_session=True,
         )
-        for at in schedule.instants(started_at):
+        for at in schedule.list_instants(started_at):
             try:
                 exit_code = process.wait(max((at - read_clock()).total_seconds(), 0))
                 break
             except subprocess.TimeoutExpired:
                 say(f"The last run is still under way; this one of {schedule.name} is skipped", "warning")
         self._process = None
-        instants = (started_at.astimezone(UTC).isoformat(), datetime.now(UTC).isoformat())
-        outcome = Outcome(schedule.name, *instants, exit_code)
+        outcome = {
+            "schedule": schedule.name,
+            "started_at": started_at.astimezone(UTC).isoformat(),
+            "ended_at": datetime.now(UTC).isoformat(),
+            "exit_code": exit_code,
+        }
+        file = self.destination.outcome
         try:
-            self._destination.outcome.write_text(json.dumps(asdict(outcome)))
+            file.write_text(json.dumps(outcome))
         except OSError as error:
-            say(f"Cannot write {self._destination.shown(self._destination.outcome)}: {error.strerror}", "warning")
+            say(f"Cannot write {self.destination.shown(file)}: {error.strerror}", "warning")
         return at
 
 
-def last_outcome(destination: Destination) -> Outcome | None:
-    """Return how the last scheduled run ended; None before the first has.
+def read_outcome(destination: Destination) -> dict[str, Any]:
+    """Return how the last scheduled run ended, nothing before the first has.
+
+    `started_at` and `ended_at` are in UTC; `exit_code` is 0 if it went well, and negative if a signal killed it.
 
     Raises:
         Failure: It was not written to its end, on a full disk for instance.
     """
-    if not destination.outcome.exists():
-        return None
     try:
-        return Outcome(**json.loads(destination.outcome.read_text()))
-    except (ValueError, TypeError) as error:
-        file = destination.shown(destination.outcome)
-        raise Failure(f"{file} is not whole; the next scheduled run writes it again.") from error
+        return dict(json.loads(destination.outcome.read_text()))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise Failure(
+            f"{destination.shown(destination.outcome)} is not whole; the next scheduled run writes it again."
+        ) from error
 
 
 def read_schedules(job: str) -> list[Schedule]:
-    """Return the schedules of a job of meltano.yml.
+    """Return the schedules of a job of meltano.yml that are due by themselves.
 
     Raises:
-        Failure: It has none, or Meltano cannot read it.
+        Failure: It has none.
     """
-    ignored = find_ignored(os.environ)
-    environment = {name: value for name, value in os.environ.items() if name not in ignored}
-    # Meltano wants a database even for this; that of the destination is its runs' own
-    with TemporaryDirectory() as folder:
-        listing = subprocess.run(
-            [MELTANO, f"--env-file={os.devnull}", "schedule", "list", "--format=json"],
-            check=False,
-            cwd=PROJECT,
-            env=environment | {"MELTANO_DATABASE_URI": f"sqlite:///{folder}/meltano.db"},
-            capture_output=True,
-            text=True,
-        )
-    if listing.returncode:
-        raise Failure(f"Meltano cannot list the schedules of meltano.yml: {listing.stderr.strip().splitlines()[-1]}")
-    listed: list[dict[str, Any]] = json.loads(listing.stdout)["schedules"]["job"]
-    schedules = [
-        Schedule(each["name"], each["cron_interval"], each["env"])
-        for each in listed
-        if each["job"]["name"] == job and each["cron_interval"]
-    ]
+    from meltano.core.schedule import CRON_INTERVALS  # noqa: PLC0415 (only where Meltano is installed)
+
+    schedules = []
+    for each in read_project().get("schedules") or ():
+        interval = CRON_INTERVALS.get(each["interval"], each["interval"])
+        if each.get("job") == job and interval:
+            environment = {name: str(value) for name, value in (each.get("env") or {}).items()}
+            schedules.append(Schedule(each["name"], interval, environment))
     if not schedules:
         raise Failure(f"meltano.yml has no schedule of the job {job}.")
     return schedules

@@ -30,12 +30,12 @@ IN_PROJECT = {
 }
 """Where `meltano config set` writes them in meltano.yml."""
 
-OURS = (*MELTANO_NAMES, "TAP_TOUBIB_", "TARGET_DUCKDB_", "TOUBIB_")
+OWN_PREFIXES = (*MELTANO_NAMES, "TAP_TOUBIB_", "TARGET_DUCKDB_", "TOUBIB_")
 
-LEADING_ASTRAY = ("MELTANO_", "DBT_", "TARGET_DUCKDB_", "SINGER_SDK_", "PYTHON", "TAP_TOUBIB__STATE")
+IGNORED_PREFIXES = ("MELTANO_", "DBT_", "TARGET_DUCKDB_", "SINGER_SDK_", "PYTHON", "TAP_TOUBIB__STATE")
 """Variables of a user's shell that would make a part of a run read, write or keep its state elsewhere, or fail."""
 
-HONOURED = frozenset(
+KEPT_VARIABLES = frozenset(
     {
         "MELTANO_AUTO_INSTALL",
         "MELTANO_CLI_LOG_FORMAT",
@@ -55,6 +55,9 @@ SERVICE = re.compile(r":memory:|[A-Za-z][A-Za-z0-9+.-]+:(?!$)")
 
 UNUSABLE = re.compile(r"""[\x00-\x1f'"#;]""")
 """What dbt cannot have in the name of a database, which is that of the file."""
+
+NOT_UTF8 = re.compile(r"[\ud800-\udfff]")
+"""How Python has bytes of a name that are not UTF-8."""
 
 LONGEST_NAME = 230
 """Bytes; most file systems take 255."""
@@ -89,13 +92,16 @@ def locate(name: str) -> Path:
             f"{path} cannot be the destination: DuckDB would call its database {catalog} and could not tell that from "
             "a schema of the same name. Set DESTINATION_DUCKDB_PATH to a file of another name."
         )
-    try:
-        is_too_long = len(path.name.encode()) > LONGEST_NAME
-    except UnicodeEncodeError as error:
-        raise Failure(f"{path!r} cannot be the destination: DuckDB takes names in UTF-8 only.") from error
-    if is_too_long:
+    if NOT_UTF8.search(str(path)):
+        raise Failure(f"{path!r} cannot be the destination: DuckDB takes names in UTF-8 only.")
+    if len(path.name.encode()) > LONGEST_NAME:
         raise Failure(f"{path} cannot be the destination: the names of the files beside it would be too long.")
     return path
+
+
+def read_project() -> dict[str, Any]:
+    """Return meltano.yml."""
+    return dict(yaml.safe_load((PROJECT / "meltano.yml").read_text()))
 
 
 def read_environment(
@@ -110,10 +116,10 @@ def read_environment(
     """
     environment: dict[str, str] = {}
     for name, (kind, plugin, setting) in IN_PROJECT.items():
-        if value := _configured(project, kind, plugin, setting):
+        if value := _find_configured(project, kind, plugin, setting):
             environment[name] = str(value)
     for source in (dotenv, terminal):
-        given = {name: value for name, value in source.items() if value or not name.startswith(OURS)}
+        given = {name: value for name, value in source.items() if value or not name.startswith(OWN_PREFIXES)}
         for name, other in MELTANO_NAMES.items():
             values = {given.pop(each) for each in (name, other) if each in given}
             if len(values) > 1:
@@ -135,7 +141,7 @@ def load_environment(environment: MutableMapping[str, str] = os.environ) -> None
         name: str(PROJECT / Path(value).expanduser()) if value and _is_relative_file(name, value) else value
         for name, value in dotenv_values(PROJECT / ".env").items()
     }
-    project = yaml.safe_load((PROJECT / "meltano.yml").read_text())
+    project = read_project()
     read = read_environment(environment, dotenv, project)
     check_integers(read, project)
     environment.clear()
@@ -159,7 +165,7 @@ def check_integers(environment: Mapping[str, str], project: Mapping[str, Any]) -
 
 def find_ignored(environment: Mapping[str, str]) -> list[str]:
     """Return the names of the variables that a run leaves out."""
-    return sorted(name for name in environment if name.startswith(LEADING_ASTRAY) and name not in HONOURED)
+    return sorted(name for name in environment if name.startswith(IGNORED_PREFIXES) and name not in KEPT_VARIABLES)
 
 
 def say_what_is_ignored(environment: Mapping[str, str] = os.environ) -> None:
@@ -169,7 +175,7 @@ def say_what_is_ignored(environment: Mapping[str, str] = os.environ) -> None:
         say(f"Not used, since each destination has its own: {', '.join(names)}", "warning")
 
 
-def meltano_environment(destination: Destination, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+def make_meltano_environment(destination: Destination, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return the variables that Meltano and its plugins get for a run on a locked destination."""
     tools = destination.tools_folder
     ignored = {*find_ignored(environment), DESTINATION, API}
@@ -208,7 +214,7 @@ def meltano_environment(destination: Destination, environment: Mapping[str, str]
     )
 
 
-def _configured(project: Mapping[str, Any], kind: str, plugin: str, setting: str) -> Any:
+def _find_configured(project: Mapping[str, Any], kind: str, plugin: str, setting: str) -> Any:
     """Return what meltano.yml says of a setting: for the environment `prod`, or for all."""
     [prod] = [each for each in project.get("environments", ()) if each["name"] == "prod"]
     for plugins in (prod.get("config", {}).get("plugins", {}), project["plugins"]):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from base64 import b64encode
-from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,9 +12,8 @@ import duckdb
 from pyroaring import BitMap64
 
 from toubib_connector.destination import Destination
-from toubib_connector.log import Failure, say
-
-STATE_ID = "prod:tap-toubib-to-target-duckdb"
+from toubib_connector.log import say
+from toubib_connector.system_database import read_state
 
 CURRENT_IDS = """
 select id from raw.patients
@@ -40,19 +37,16 @@ LONGEST_TEXT = 4_000_000
 """Characters of that text; Meltano does not pass on much more, and the tap keeps no longer one."""
 
 
-def reconcile(destination: Destination, *, full_refresh: bool = False) -> Path | None:
+def match_state(destination: Destination, *, full_refresh: bool = False) -> Path | None:
     """Return a file with the state that a run is to begin with; None if Meltano has it already.
 
     After a run that was killed, the state can lack ids of patients that were loaded. After the file or its state was
     removed, or replaced by an older copy, the two do not belong together, and every patient is read again.
-
-    Raises:
-        Failure: The file or the state cannot be read.
     """
-    patients = _read_state(destination)
+    patients = read_state(destination)
     with destination.connect(read_only=True) as connection:
         is_of_data = _is_of_data(connection, patients)
-        has_ids = _first(connection, HAS_INTEGER_IDS)
+        has_ids = _read_value(connection, HAS_INTEGER_IDS)
         lacks_ids = has_ids and _lacks_ids(connection, patients)
         if is_of_data and not full_refresh and not lacks_ids:
             return None
@@ -74,12 +68,12 @@ def reconcile(destination: Destination, *, full_refresh: bool = False) -> Path |
 
 def _is_of_data(connection: duckdb.DuckDBPyConnection, patients: dict[str, Any]) -> bool:
     """Tell whether the file holds what the state says was loaded, and no run of which the state knows nothing."""
-    synced_at = _first(connection, NEWEST_SYNC)
+    synced_at = _read_value(connection, NEWEST_SYNC)
     if "synced_at" in patients:
-        return synced_at is not None and synced_at >= _naive(patients["synced_at"])
+        return synced_at is not None and synced_at >= _to_naive_utc(patients["synced_at"])
     if patients.get("known_ids") or patients.get("checkpoint"):
         # a first load that was interrupted
-        return _first(connection, NEWEST_PATIENT) is not None
+        return _read_value(connection, NEWEST_PATIENT) is not None
     return synced_at is None
 
 
@@ -87,13 +81,13 @@ def _lacks_ids(connection: duckdb.DuckDBPyConnection, patients: dict[str, Any]) 
     """Tell whether the state lacks ids that the tap would keep."""
     if "known_ids" in patients:
         return not _knows_all_data(connection, patients)
-    return "synced_at" not in patients or not _first(connection, ENDED_HERE, _naive(patients["synced_at"]))
+    return "synced_at" not in patients or not _read_value(connection, ENDED_HERE, _to_naive_utc(patients["synced_at"]))
 
 
 def _knows_all_data(connection: duckdb.DuckDBPyConnection, patients: dict[str, Any]) -> bool:
     """Tell whether the state was written after all patients that the file holds."""
-    loaded_at = _first(connection, NEWEST_PATIENT)
-    ended_at = "synced_at" in patients and _first(connection, END_OF_SYNC, _naive(patients["synced_at"]))
+    loaded_at = _read_value(connection, NEWEST_PATIENT)
+    ended_at = "synced_at" in patients and _read_value(connection, END_OF_SYNC, _to_naive_utc(patients["synced_at"]))
     return not loaded_at or bool(ended_at and loaded_at <= ended_at)
 
 
@@ -104,45 +98,7 @@ def encode_current_ids(connection: duckdb.DuckDBPyConnection) -> str:
     return b64encode(ids.serialize()).decode() if ids else ""
 
 
-def discard_half_made(destination: Destination) -> None:
-    """Remove a system database without a state: Meltano cannot use one that a kill or a full disk left half made."""
-    path = destination.system_database
-    if path.exists() and not _states(destination, "select 1 from state"):
-        for suffix in ("", "-wal", "-shm"):
-            path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)
-
-
-def _read_state(destination: Destination) -> dict[str, Any]:
-    """Return the state of the patients in Meltano's system database, empty if there is none."""
-    if not destination.system_database.exists():
-        return {}
-    query = "select completed_state, partial_state from state where state_id = ?"
-    patients: dict[str, Any] = {}
-    for state in _states(destination, query, STATE_ID):
-        patients |= json.loads(state or "{}").get("singer_state", {}).get("bookmarks", {}).get("patients", {})
-    return patients
-
-
-def _states(destination: Destination, query: str, *parameters: str) -> tuple[Any, ...]:
-    """Return the first row that a query of Meltano's states gives, nothing if there is none.
-
-    Raises:
-        Failure: The system database cannot be read.
-    """
-    path = destination.system_database
-    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
-        try:
-            return connection.execute(query, parameters).fetchone() or ()
-        except sqlite3.Error as error:
-            if "no such table" in str(error):  # before the first run
-                return ()
-            raise Failure(
-                f"Cannot read {destination.shown(path)}: {error}. If it is damaged, remove it: the next run reads "
-                "every patient again."
-            ) from error
-
-
-def _first(connection: duckdb.DuckDBPyConnection, query: str, *parameters: datetime) -> Any:
+def _read_value(connection: duckdb.DuckDBPyConnection, query: str, *parameters: datetime) -> Any:
     """Return the first value that a query gives, None where a table or a column is missing."""
     try:
         return (connection.execute(query, parameters).fetchone() or (None,))[0]
@@ -150,6 +106,6 @@ def _first(connection: duckdb.DuckDBPyConnection, query: str, *parameters: datet
         return None
 
 
-def _naive(instant: str) -> datetime:
+def _to_naive_utc(instant: str) -> datetime:
     """Return an instant as raw has it: in UTC, without saying so."""
     return datetime.fromisoformat(instant).replace(tzinfo=None)

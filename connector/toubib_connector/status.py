@@ -3,43 +3,20 @@
 from __future__ import annotations
 
 import shutil
-from datetime import timedelta
 
 import duckdb
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from toubib_connector.log import say
+from toubib_connector.log import describe_age, say
+from toubib_connector.runs import fetch, read_runs
+
+COUNTS = ("seconds", "read", "rejected", "deleted", "requests")
 
 TABLES = """
 select database, schema, name, len(column_names) as columns from (show all tables) order by all
 """
-
-RUNS = """
-select
-  coalesce(runs.started_at, syncs.started_at) as started_at,
-  if(outcome = 'failed', 'failed', kind),
-  date_diff('second', coalesce(runs.started_at, syncs.started_at), coalesce(runs.ended_at, syncs.ended_at)),
-  coalesce(patients_read, records),
-  rejected,
-  deleted,
-  requests,
-  reason
-from bookkeeping.runs as runs
-full join main.syncs as syncs on syncs.started_at between runs.started_at and runs.ended_at
-order by started_at desc
-limit 10
-"""
-
-RUNS_BEFORE_THE_FIRST_SYNC = """
-select started_at, outcome, date_diff('second', started_at, ended_at), patients_read, null, null, null, reason
-from bookkeeping.runs
-order by started_at desc
-limit 10
-"""
-
-HAS_SYNCS = "select count(*) > 0 from information_schema.tables where table_schema = 'main' and table_name = 'syncs'"
 
 TOTALS = """
 select
@@ -53,7 +30,24 @@ select
 from main.syncs
 """
 
-UNITS = {"day": 86_400, "hour": 3_600, "minute": 60, "second": 1}
+HISTORY = """
+select
+  patient_id as "patient",
+  version_number as "no.",
+  last_name as "last name",
+  total_visits as "visits",
+  strftime(valid_from, '%Y-%m-%d %H:%M') as "valid from",
+  coalesce(strftime(valid_to, '%Y-%m-%d %H:%M'), '') as "valid to",
+  coalesce(ended_by, '') as "ended by"
+from main.patients_history
+where
+  -- values are shown, so they must be made up
+  (select arg_max(is_bundled_api, started_at) from raw.syncs)
+  and patient_id in (
+    select max(patient_id) from main.patients_history where ended_by is not null group by ended_by
+  )
+order by bool_or(ended_by = 'deletion') over (partition by patient_id), patient_id, version_number
+"""
 
 
 def show_tables(connection: duckdb.DuckDBPyConnection) -> None:
@@ -63,36 +57,43 @@ def show_tables(connection: duckdb.DuckDBPyConnection) -> None:
 
 def show_status(connection: duckdb.DuckDBPyConnection) -> None:
     """Print the last runs, those that failed included, how old the data are, and how many."""
-    has_syncs = connection.execute(HAS_SYNCS).fetchone() == (True,)
-    runs = connection.execute(RUNS if has_syncs else RUNS_BEFORE_THE_FIRST_SYNC).fetchall()
+    runs = read_runs(connection, 10)
     if not runs:
         say("Nothing was loaded yet; `make run` loads the patients.")
         return
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    table.add_column("run of (UTC)", no_wrap=True)
-    table.add_column("kind", no_wrap=True)
-    for name in ("seconds", "read", "rejected", "deleted", "requests"):
+    table = _make_table("run of (UTC)", "kind")
+    for name in COUNTS:
         table.add_column(name, justify="right")
-    for started_at, kind, *counts, _ in runs:
-        figures = ("" if count is None else f"{count:,}" for count in counts)
-        table.add_row(f"{started_at:%Y-%m-%d %H:%M}", kind, *figures, style="red" if kind == "failed" else "")
+    for run in runs:
+        has_failed = run["outcome"] == "failed"
+        counts = ("" if run[name] is None else f"{run[name]:,}" for name in COUNTS)
+        kind = "failed" if has_failed else run["kind"]
+        table.add_row(f"{run['started']:%Y-%m-%d %H:%M}", kind, *counts, style="red" if has_failed else "")
     Console().print(table)
-    for started_at, *_, reason in runs:
-        if reason:
-            say(f"The run of {started_at:%Y-%m-%d %H:%M} failed: {reason}")
-    if not has_syncs:
+    for run in runs:
+        if run["reason"]:
+            say(f"The run of {run['started']:%Y-%m-%d %H:%M} failed: {run['reason']}")
+    if not any(run["kind"] for run in runs):
         return
     as_of, age, in_the_source, patients, versions, observations, rejected = connection.execute(TOTALS).fetchone() or ()
-    if as_of:
-        say(f"The source as of {as_of:%Y-%m-%d %H:%M} UTC, {in_words(age)} ago: {in_the_source:,} patients")
-        say(
-            f"The destination: {patients:,} current patients, {versions:,} versions, {observations:,} observations, "
-            f"{rejected:,} rejected records"
-        )
+    say(f"The source as of {as_of:%Y-%m-%d %H:%M} UTC, {describe_age(age)} ago: {in_the_source:,} patients")
+    say(
+        f"The destination: {patients:,} current patients, {versions:,} versions, {observations:,} observations, "
+        f"{rejected:,} rejected records"
+    )
 
 
-def in_words(age: timedelta) -> str:
-    """Return an age in its largest unit: `3 days`."""
-    seconds = max(int(age.total_seconds()), 0)
-    unit, size = next(((unit, size) for unit, size in UNITS.items() if seconds >= size), ("second", 1))
-    return f"{seconds // size} {unit}{'' if seconds // size == 1 else 's'}"
+def show_history(connection: duckdb.DuckDBPyConnection) -> None:
+    """Print the versions of a made-up patient that changed and of one that was deleted."""
+    rows = fetch(connection, HISTORY)
+    table = _make_table(*next(iter(rows), ()))
+    for row in rows:
+        table.add_row(*map(str, row.values()))
+    Console().print(table)
+
+
+def _make_table(*columns: str) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for column in columns:
+        table.add_column(column, no_wrap=True)
+    return table

@@ -45,17 +45,19 @@ CONFIG = {
 }
 
 
-def draw_patients(counts: Sequence[dict[str, Any]]) -> str:
-    """Return the numbers of patients over time."""
-    if not counts:
+def draw_patients(events: Sequence[dict[str, Any]], today: date) -> str:
+    """Return the numbers of patients over time, until today."""
+    if not events:
         return ""
-    last = counts[-1]["day"]
+    last = max(events[-1]["day"], today)
+    # numbers of the same day would be drawn one on top of the other
+    counts = [*events, events[-1] | {"day": today}] if events[-1]["day"] < today else events
     return _draw(
         counts,
         {"type": "area", "line": {"color": "var(--colour-1)"}, "color": "var(--colour-1)", "fillOpacity": 0.2}
         | {"interpolate": "step-after"},
         {
-            "x": _days("day", min(counts[0]["day"], last - timedelta(days=FEWEST_DAYS)), last, "Day"),
+            "x": _days("day", min(events[0]["day"], last - timedelta(days=FEWEST_DAYS)), last, "Day"),
             "y": _numbers("patients", "Current patients"),
         },
     )
@@ -63,7 +65,7 @@ def draw_patients(counts: Sequence[dict[str, Any]]) -> str:
 
 def draw_changes(changes: Sequence[dict[str, Any]], since: date, until: date) -> str:
     """Return the numbers of changes by field and day: a row for each field, the stronger the more changes."""
-    first = _first_day(changes, since, until)
+    first = _find_first_day(changes, since, until)
     return _draw(
         changes,
         {"type": "rect", "color": "var(--colour-1)", "width": _width_of_a_day(first, until)}
@@ -91,7 +93,7 @@ def draw_events(events: Sequence[dict[str, Any]], since: date, until: date) -> s
         if event[name]
     ]
     colours = {"domain": ["new", "deleted"], "range": ["var(--good)", "var(--bad)"]}
-    first = _first_day(rows, since, until)
+    first = _find_first_day(rows, since, until)
     return _draw(
         rows,
         {"type": "bar", "width": _width_of_a_day(first, until)},
@@ -106,7 +108,7 @@ def draw_events(events: Sequence[dict[str, Any]], since: date, until: date) -> s
 def draw_requests(runs: Sequence[dict[str, Any]], since: date, until: date) -> str:
     """Return the numbers of requests of each run."""
     rows = [{"started": run["started"], "requests": run["requests"], "kind": run["kind"]} for run in runs]
-    first = _first_day([{"day": run["started"].date()} for run in runs], since, until)
+    first = _find_first_day([{"day": run["started"].date()} for run in runs], since, until)
     powers = [10**power for power in range(1 + len(str(max((run["requests"] for run in runs), default=1))))]
     return _draw(
         rows,
@@ -124,7 +126,7 @@ def _width_of_a_day(first: date, last: date) -> dict[str, str]:
     return {"expr": f"0.8 * width / {(last - first).days + 1}"}
 
 
-def _first_day(rows: Sequence[dict[str, Any]], since: date, until: date) -> date:
+def _find_first_day(rows: Sequence[dict[str, Any]], since: date, until: date) -> date:
     """Return where an axis begins: not before anything is known, but early enough that it shows some days."""
     days: list[date] = [row["day"] for row in rows]
     return max(since, min([*days, until - timedelta(days=FEWEST_DAYS - 1)]))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import duckdb
-
 FIGURES = """
 with recent as (select now() at time zone 'UTC' - interval 7 days as since)
 
@@ -46,19 +44,56 @@ events as (
   select valid_to, 0, 1 from main.patients_history where ended_by = 'deletion'
 )
 
-select cast(instant as date) as day, sum(new)::bigint as new, sum(deleted)::bigint as deleted
+select
+  cast(instant as date) as day,
+  sum(new)::bigint as new,
+  sum(deleted)::bigint as deleted,
+  (sum(sum(new) - sum(deleted)) over (order by day))::bigint as patients
 from events
 group by day
 order by day
 """
 
 CHANGES = """
-select cast(changed_at as date) as day, field, count(*) as changes
-from main.patient_changes
-where changed_at >= $since
-group by all
-order by all
+with by_day as (
+  select cast(changed_at as date) as day, field, count(*) as changes
+  from main.patient_changes
+  where changed_at >= $since
+  group by all
+),
+
+totals as (
+  select field, row_number() over (order by sum(changes) desc, field) as place, count(*) over () as fields
+  from by_day
+  group by field
+),
+
+named as (
+  select
+    day,
+    changes,
+    place <= $fields or fields <= $fields + 1 as is_named,
+    if(is_named, field, (fields - $fields) || ' other fields') as name,
+    if(is_named, place, $fields + 1) as rank
+  from by_day
+  inner join totals using (field)
+),
+
+counted as (
+  select day, name, rank, cast(sum(changes) as bigint) as changes
+  from named
+  group by all
+)
+
+select
+  day,
+  format('{} ({:,})', name, cast(sum(changes) over (partition by name) as bigint)) as field,
+  changes,
+  rank
+from counted
+order by day, rank
 """
+"""A row for each day and field; the fields that changed least are one."""
 
 LATEST_CHANGES = """
 select
@@ -84,42 +119,3 @@ group by all
 order by max(_sdc_extracted_at) desc
 limit 20
 """
-
-RUNS = """
-with runs as (
-  {runs}
-)
-
-select
-  coalesce(runs.started_at, syncs.started_at) as started,
-  coalesce(runs.outcome, 'succeeded') as outcome,
-  coalesce(syncs.kind, '') as kind,
-  coalesce(syncs.records, runs.patients_read) as "read",
-  syncs.deleted,
-  syncs.rejected,
-  syncs.requests,
-  date_diff('second', coalesce(runs.started_at, syncs.started_at), coalesce(runs.ended_at, syncs.ended_at)) as seconds,
-  coalesce(runs.trigger, '') as trigger,
-  runs.reason
-from runs
-full join main.syncs as syncs on syncs.started_at between runs.started_at and runs.ended_at
-order by started desc
-limit 1000
-"""
-
-RECORDED = "select started_at, ended_at, outcome, patients_read, reason, trigger from bookkeeping.runs"
-
-NOT_RECORDED = """
-  select
-    null::timestamp as started_at, null::timestamp as ended_at, null::varchar as outcome, null::bigint as patients_read,
-    null::varchar as reason, null::varchar as trigger
-  where false
-"""
-
-
-def runs(connection: duckdb.DuckDBPyConnection) -> str:
-    """Return the query of the runs; those that failed are known only since the connector records them."""
-    is_recorded = connection.execute(
-        "select count(*) from duckdb_tables() where schema_name = 'bookkeeping' and table_name = 'runs'"
-    ).fetchone() != (0,)
-    return RUNS.format(runs=RECORDED if is_recorded else NOT_RECORDED)
