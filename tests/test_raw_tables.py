@@ -230,15 +230,6 @@ def test_an_index_does_not_block_a_column_that_appears(raw: Raw) -> None:
     assert raw.versions("ward") == [("1-1", None), ("1-2", 7)]
 
 
-def test_a_primary_key_of_an_old_stream_map_is_dropped_with_nothing_lost(raw: Raw) -> None:
-    raw.load(2, {"id": "1", "email": "'a'"})
-    raw.execute("alter table raw.patients add primary key (id)")
-    raw.build()
-    raw.load(3, {"id": "1", "email": "'b'", "updated_at": at(2)})
-    raw.build()
-    assert raw.versions("email") == [("1-1", "a"), ("1-2", "b")]
-
-
 LAST_RELEASE = """
 create schema raw;
 create schema staging;

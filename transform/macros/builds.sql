@@ -112,11 +112,14 @@
       what_is_told = lag(what_is_told) over (partition by id order by {{ seen_order() }}, content)
       and observed_at <= (select max(ended_at) from raw.syncs)
   );
-  delete from raw.rejected_records where rowid in (
-    select rowid from raw.rejected_records
-    qualify row_number() over (
-      partition by {{ columns(raw_columns('rejected_records') | reject('in', loaders)) }}
-      order by _sdc_extracted_at desc
-    ) > 1
-  )
+  {% set new %}select 1 from raw.rejected_records where {{ is_new }} limit 1{% endset %}
+  {% if execute and run_query(new).rows %}
+    delete from raw.rejected_records where rowid in (
+      select rowid from raw.rejected_records
+      qualify row_number() over (
+        partition by {{ columns(raw_columns('rejected_records') | reject('in', loaders)) }}
+        order by _sdc_extracted_at desc
+      ) > 1
+    )
+  {% endif %}
 {% endmacro %}

@@ -40,7 +40,7 @@
   {%- set type = var('types').get(name) %}
   {%- set values = [] %}
   {%- for column in names if column == name or before_retyping(column) == name %}
-    {%- do values.append(try_cast(quoted(column), type) if type else quoted(column)) %}
+    {%- do values.append(safe_cast(quoted(column), type) if type else quoted(column)) %}
   {%- endfor %}
   {%- if values | length == 1 -%}
     {{ values[0] }}

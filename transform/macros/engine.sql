@@ -40,23 +40,10 @@
   end
 {%- endmacro %}
 
-{# A value as another type, null where it has no such value. #}
-{% macro try_cast(value, type) %}
-  {{- return(adapter.dispatch('try_cast')(value, type)) }}
-{% endmacro %}
-
-{% macro duckdb__try_cast(value, type) -%}
+{# A value as another type, null where it has no such value: dbt's own macro, for which its adapter has nothing. #}
+{% macro duckdb__safe_cast(value, type) -%}
   try_cast({{ value }} as {{ type }})
 {%- endmacro %}
-
-{# How the history of touched patients takes the place of what it was. #}
-{% macro incremental_strategy() %}
-  {{- return(adapter.dispatch('incremental_strategy')()) }}
-{% endmacro %}
-
-{% macro duckdb__incremental_strategy() %}
-  {{- return('delete+insert') }}
-{% endmacro %}
 
 {# A column of a select list, and the end of a query, where the engine keeps the history in parts. #}
 {% macro bucket(patient_id='') %}
@@ -97,24 +84,20 @@
   {% endfor %}
 {% endmacro %}
 
-{# dbt's own way adds a column, fills it and renames it; DuckDB cannot commit that together with other rows. #}
+{# dbt's own way adds a column, fills it and renames it; DuckDB cannot commit that together with other rows. Nor does it
+   alter a table that has an index, and it does not say which one that is. #}
 {% macro duckdb__alter_column_type(relation, column_name, new_column_type) %}
-  {{ refuse_indexes(relation) }}
-  {% call statement('alter_column_type') %}
-    alter table {{ relation }} alter column {{ quoted(column_name) }} type {{ new_column_type }}
-  {% endcall %}
-{% endmacro %}
-
-{# DuckDB does not alter a table that has an index, and does not say which one it is. #}
-{% macro refuse_indexes(relation) %}
-  {% set query %}
+  {% set indexes %}
     select index_name from duckdb_indexes()
     where schema_name = '{{ relation.schema }}' and table_name = '{{ relation.identifier }}'
   {% endset %}
-  {% for row in run_query(query).rows %}
+  {% for row in run_query(indexes).rows %}
     {{ exceptions.raise_compiler_error(
       'The columns of ' ~ relation.schema ~ '.' ~ relation.identifier ~ ' have to change, which the index ' ~ row[0]
       ~ ' does not allow. Drop it, run again, and create it again.'
     ) }}
   {% endfor %}
+  {% do run_query(
+    'alter table ' ~ relation ~ ' alter column ' ~ quoted(column_name) ~ ' type ' ~ new_column_type
+  ) %}
 {% endmacro %}

@@ -3,12 +3,11 @@
   {{- return(adapter.dispatch('prepare')()) }}
 {% endmacro %}
 
-{# Nothing but queries where all is as it should be. #}
+{# Changes nothing where all is as it should be. #}
 {% macro duckdb__prepare() %}
   {% if execute %}
     {% do create_bookkeeping() %}
-    {% do drop_keys() %}
-    {% do create_raw_tables() %}
+    {% for table in graph.sources.values() %}{% do create_raw_table(table) %}{% endfor %}
     {% do drop_empty_history() %}
     {% do adapter.commit() %}
   {% endif %}
@@ -29,62 +28,34 @@
       drop table if exists staging.history_loaded_until;
       drop table if exists staging.untested_patients;
     ") %}
-  {% else %}
-    -- the clock was set back: what is loaded now lies before it
-    {% do run_query("
-      update bookkeeping.builds set built_until = timestamp '0001-01-01', tested_until = timestamp '0001-01-01'
-      where built_until > now() at time zone 'UTC'
-    ") %}
   {% endif %}
+  -- the clock was set back: what is loaded now lies before it
+  {% do run_query("
+    update bookkeeping.builds set built_until = timestamp '0001-01-01', tested_until = timestamp '0001-01-01'
+    where built_until > now() at time zone 'UTC'
+  ") %}
 {% endmacro %}
 
-{# With a primary key, which an earlier release made where a stream map said so, nothing could be appended. #}
-{% macro drop_keys() %}
-  {% set query %}
-    select table_name from duckdb_constraints() where schema_name = 'raw' and constraint_type = 'PRIMARY KEY'
-  {% endset %}
-  {% for row in run_query(query).rows %}
-    {% do run_query("
-      create table raw.without_key as from raw." ~ row[0] ~ ";
-      drop table raw." ~ row[0] ~ ";
-      alter table raw.without_key rename to " ~ row[0] ~ ";
-    ") %}
-  {% endfor %}
-{% endmacro %}
-
-{# The raw tables with the columns that the models rely on, as the loader types them. It is the loader that adds all
-   others. Without this, nothing could be built before the first load, nor from an API that lacks one of them. dbt
-   comments on models only. #}
-{% macro create_raw_tables() %}
-  {% set found = {} %}
-  {% for row in run_query("
-    select table_name, column_name, comment is not null from duckdb_columns() where schema_name = 'raw'
-  ").rows %}
-    {% do found.setdefault(row[0], {}).update({row[1]: row[2]}) %}
-  {% endfor %}
-  {% for table in graph.sources.values() %}
-    {% set columns = found.get(table.name, {}) %}
-    {% set missing = table.columns.values() | rejectattr('name', 'in', columns) | list %}
-    {% if missing %}
-      {% do run_query(add_columns('raw.' ~ table.name, missing, not columns)) %}
-    {% endif %}
-    {% if missing or not columns.values() | min %}
-      {% set relation = source('raw', table.name).incorporate(type='table') %}
-      {% do run_query(alter_relation_comment(relation, table.description)) %}
-      {% do run_query(alter_column_comment(relation, table.columns)) %}
-    {% endif %}
-  {% endfor %}
-{% endmacro %}
-
-{% macro add_columns(table, columns, is_new) %}
-  {% if is_new %}
-    create table {{ table }} (
-      {% for column in columns %}{{ column.name }} {{ column.data_type }}{{ ', ' if not loop.last }}{% endfor %}
-    )
-  {% else %}
-    {% for column in columns %}
-      alter table {{ table }} add column {{ column.name }} {{ column.data_type }};
+{# A raw table with the columns that the models rely on, as the loader types them. It is the loader that adds all others.
+   Without this, nothing could be built before the first load, nor from an API that lacks one of them. dbt comments on
+   models only. #}
+{% macro create_raw_table(table) %}
+  {% set relation = source('raw', table.name).incorporate(type='table') %}
+  {% set statements %}
+    {% for column in table.columns.values() %}
+      {% if loop.first %}
+        create table if not exists {{ relation }} ({{ column.name }} {{ column.data_type }});
+      {% endif %}
+      alter table {{ relation }} add column if not exists {{ column.name }} {{ column.data_type }};
     {% endfor %}
+  {% endset %}
+  {% do run_query(statements) %}
+  {% set uncommented %}
+    select 1 from duckdb_columns() where schema_name = 'raw' and table_name = '{{ table.name }}' and comment is null
+  {% endset %}
+  {% if run_query(uncommented).rows %}
+    {% do run_query(alter_relation_comment(relation, table.description)) %}
+    {% do run_query(alter_column_comment(relation, table.columns)) %}
   {% endif %}
 {% endmacro %}
 

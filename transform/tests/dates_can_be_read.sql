@@ -5,7 +5,7 @@
 with observations as (
   select
     {% for name in ['date_of_birth', 'created_at', 'updated_at'] %}
-      {{ name }} is not null and {{ try_cast(name, var('types')[name]) }} is null as is_unreadable_{{ name }},
+      {{ name }} is not null and {{ safe_cast(name, var('types')[name]) }} is null as is_unreadable_{{ name }},
     {% endfor %}
     id as patient_id
   from {{ source('raw', 'patients') }}

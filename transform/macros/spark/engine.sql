@@ -24,13 +24,9 @@
 {%- endmacro %}
 
 {# A year alone and words such as `today` would do here. #}
-{% macro spark__try_cast(value, type) -%}
+{% macro spark__safe_cast(value, type) -%}
   try_cast(case when cast({{ value }} as string) rlike '^ *[0-9]+-[0-9]+-[0-9]+' then {{ value }} end as {{ type }})
 {%- endmacro %}
-
-{% macro spark__incremental_strategy() %}
-  {{- return('insert_overwrite') }}
-{% endmacro %}
 
 {# Taken over from raw, by which a query is pruned, or computed from the patient's id. #}
 {% macro spark__bucket(patient_id) -%}

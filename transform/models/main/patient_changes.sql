@@ -16,34 +16,21 @@ with pairs as (
   inner join {{ ref('patients_history') }} as previous
     on versions.patient_id = previous.patient_id and versions.version_number - 1 = previous.version_number
   where versions.version_number > 1 and previous.ended_by = 'change'
-),
-
-fields as (
-  {% for name in names %}
-    select {{ literal(name) }} as field
-    {{ 'union all' if not loop.last }}
-  {% endfor %}
-),
-
-compared as (
-  select
-    pairs.patient_id,
-    fields.field,
-    case fields.field
-      {% for name in names %}
-        when {{ literal(name) }} then pairs.old_{{ loop.index }}
-      {% endfor %}
-    end as old,
-    case fields.field
-      {% for name in names %}
-        when {{ literal(name) }} then pairs.new_{{ loop.index }}
-      {% endfor %}
-    end as new,
-    pairs.valid_from as changed_at,
-    pairs.version_number
-  from pairs
-  cross join fields
 )
 
-select * from compared
+select
+  patient_id,
+  field,
+  old,
+  new,
+  valid_from as changed_at,
+  version_number
+from pairs
+unpivot include nulls (
+  (old, new) for field in (
+    {% for name in names %}
+      (old_{{ loop.index }}, new_{{ loop.index }}) as {{ quoted(name) }}{{ ',' if not loop.last }}
+    {% endfor %}
+  )
+)
 where old is distinct from new

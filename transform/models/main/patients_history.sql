@@ -28,7 +28,6 @@
 #}
 {{ config(
   materialized='incremental',
-  incremental_strategy=incremental_strategy(),
   unique_key='patient_id',
   on_schema_change='sync_all_columns',
   pre_hook='{{ drop_repetitions() }}',

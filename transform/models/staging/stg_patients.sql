@@ -1,9 +1,5 @@
 {% set names = raw_columns('patients') %}
 
-with observations as (
-  select * from {{ source('raw', 'patients') }}
-)
-
 select
   {{ raw_value('id', names) }} as patient_id,
   {% for name, name_in_raw in raw_attributes().items() %}
@@ -15,4 +11,4 @@ select
   {{ bucket() }}
   _sdc_extracted_at,
   _sdc_batched_at
-from observations
+from {{ source('raw', 'patients') }}
