@@ -5,13 +5,7 @@ with patient as (
 ),
 
 versions as (
-  select
-    patient_id,
-    version_number,
-    valid_from,
-    valid_to,
-    ended_by,
-    lag(ended_by) over (order by version_number) as previous_ended_by
+  select *, lag(ended_by) over (order by version_number) as ended_by_before
   from main.patients_history
   where patient_id = (select patient.patient_id from patient)
 ),
@@ -21,28 +15,13 @@ events as (
     patient_id,
     version_number,
     valid_from as happened_at,
-    case when version_number = 1 then 'first version' else 'returned' end as event
+    if(version_number = 1, 'first version', 'returned') as event
   from versions
-  where previous_ended_by is distinct from 'change'
+  where ended_by_before is distinct from 'change'
   union all
-  select
-    patient_id,
-    version_number,
-    valid_to as happened_at,
-    'deleted' as event
-  from versions
-  where ended_by = 'deletion'
-),
-
-changes as (
-  select
-    patient_id,
-    version_number,
-    changed_at as happened_at,
-    'changed' as event,
-    field,
-    old,
-    new
+  select patient_id, version_number, valid_to, 'deleted' from versions where ended_by = 'deletion'
+  union all by name
+  select patient_id, version_number, changed_at as happened_at, 'changed' as event, field, old, new
   from main.patient_changes
   where patient_id = (select patient.patient_id from patient)
 )
@@ -55,5 +34,5 @@ select
   field,
   old,
   new
-from (select * from changes union all by name select * from events)
-order by version_number, happened_at, field;
+from events
+order by version_number, events.happened_at, field;

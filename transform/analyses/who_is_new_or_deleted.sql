@@ -1,27 +1,17 @@
 -- who was created, deleted or returned in the last seven days, newest first
-with events as (
-  select
-    least(created_at, valid_from) as happened_at,
-    'created' as event,
-    patient_id
+with versions as (
+  select *, lag(ended_by) over (partition by patient_id order by version_number) as ended_by_before
   from main.patients_history
+),
+
+events as (
+  select least(created_at, valid_from) as happened_at, 'created' as event, patient_id
+  from versions
   where version_number = 1
   union all
-  select
-    valid_to as happened_at,
-    'deleted' as event,
-    patient_id
-  from main.patients_history
-  where ended_by = 'deletion'
+  select valid_to, 'deleted', patient_id from versions where ended_by = 'deletion'
   union all
-  select
-    versions.valid_from as happened_at,
-    'returned' as event,
-    versions.patient_id
-  from main.patients_history as versions
-  inner join main.patients_history as previous
-    on versions.patient_id = previous.patient_id and versions.version_number - 1 = previous.version_number
-  where previous.ended_by = 'deletion'
+  select valid_from, 'returned', patient_id from versions where ended_by_before = 'deletion'
 )
 
 select

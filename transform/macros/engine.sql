@@ -58,17 +58,6 @@
 
 {% macro default__by_bucket() %}{% endmacro %}
 
-{# dbt writes descriptions into the file for tables and views only. #}
-{% macro comment_on_table_function() %}
-  {{- return(adapter.dispatch('comment_on_table_function')()) }}
-{% endmacro %}
-
-{% macro default__comment_on_table_function() %}{% endmacro %}
-
-{% macro duckdb__comment_on_table_function() %}
-  comment on macro table main.{{ this.identifier }} is {{ duckdb_escape_comment(model.description) }}
-{% endmacro %}
-
 {# dbt comments on the columns that it knows; of one that appeared in the source the loader says what the API does. #}
 {% macro duckdb__alter_column_comment(relation, column_dict) %}
   {% set query %}

@@ -39,11 +39,5 @@ checked as (
 
 select * from checked
 where
-  is_numbered_wrongly
-  or is_empty
-  or is_current_wrongly
-  or is_ended_wrongly
-  or follows_the_current_one
-  or starts_early
-  or follows_a_gap
-  or is_the_same
+  is_numbered_wrongly or is_empty or is_current_wrongly or is_ended_wrongly
+  or follows_the_current_one or starts_early or follows_a_gap or is_the_same

@@ -1,8 +1,9 @@
+-- dbt writes descriptions into the file for tables and views only
 {{ config(
   materialized='table_function',
   parameters=[columns(['at'])],
   persist_docs={},
-  post_hook='{{ comment_on_table_function() }}'
+  post_hook='comment on macro table main.{{ this.identifier }} is {{ duckdb_escape_comment(model.description) }}'
 ) }}
 
 select
