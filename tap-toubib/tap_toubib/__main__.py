@@ -19,7 +19,7 @@ def main() -> None:
     except SingerSDKError as error:
         _end(str(error))
     except OSError as error:
-        _end(f"{error.filename or 'Cannot write'}: {error.strerror}")
+        _end(f"{error.filename or 'Cannot write'}: {error.strerror or error}")
 
 
 def _end(*lines: str) -> None:

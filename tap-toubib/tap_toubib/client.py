@@ -91,7 +91,7 @@ class ToubibClient:
 
     def get_openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document; an empty one when the service has none that can be read."""
-        response = self._with_retries(self._send)(OPENAPI_PATH, {}, accepted=(HTTPStatus.OK, HTTPStatus.NOT_FOUND))
+        response = self._add_retries(self._send)(OPENAPI_PATH, {}, accepted=(HTTPStatus.OK, HTTPStatus.NOT_FOUND))
         try:
             document = response.json()
         except ValueError:
@@ -117,12 +117,12 @@ class ToubibClient:
                 reason = f"{request} answered something that is not a page of patients: {error}"
                 raise RetriableAPIError(reason) from error
 
-        return self._with_retries(attempt)()
+        return self._add_retries(attempt)()
 
     def is_deleted(self, patient_id: int) -> bool:
         """Tell whether the service says that it has no patient of an id, by 404 and nothing else."""
         path = (self.patient_path or PATIENT_PATH).replace("{}", str(patient_id))
-        response = self._with_retries(self._send)(path, {}, accepted=ABOUT_ONE_PATIENT)
+        response = self._add_retries(self._send)(path, {}, accepted=ABOUT_ONE_PATIENT)
         if response.status_code in {HTTPStatus.OK, HTTPStatus.NOT_FOUND}:
             return response.status_code == HTTPStatus.NOT_FOUND
         self._logger.warning("GET %s answered %d: taken for a current patient", path, response.status_code)
@@ -154,7 +154,7 @@ class ToubibClient:
             return {}
         return {"no_proxy": host} if is_here else {}
 
-    def _with_retries(self, function: Callable[..., T]) -> Callable[..., T]:
+    def _add_retries(self, function: Callable[..., T]) -> Callable[..., T]:
         # what a name stands for is not known a second later either, as a rule
         asked_twice = backoff.on_exception(
             backoff.constant, UnresolvedNameError, max_tries=2, interval=FIRST_WAIT, jitter=None, logger=None

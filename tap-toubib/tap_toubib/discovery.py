@@ -135,7 +135,7 @@ def _read(document: OpenAPIDocument, api_url: str) -> Capabilities:
     names = name_columns(properties)
     types = {names[key]: document.get_types(schema) for key, schema in properties.items()}
     required = {names[key] for key in document.get_required(patient) if key in names}
-    base = _base_path(operation.get("servers") or item.get("servers") or document.root.get("servers"), api_url)
+    base = _find_base_path(operation.get("servers") or item.get("servers") or document.root.get("servers"), api_url)
     largest = document.get_largest(parameters.get("limit"))
     return Capabilities(
         schema={
@@ -195,7 +195,7 @@ def _list_columns(columns: Mapping[str, JSONSchema]) -> str:
     return ", ".join(name if key == name else f"{key!a} as {name}" for name, key in keys.items())
 
 
-def _base_path(servers: Any, api_url: str) -> str:
+def _find_base_path(servers: Any, api_url: str) -> str:
     """Return the path of the first server of a document, if it is the one that the document came from."""
     server = urlsplit(urljoin(f"{api_url}/", servers[0]["url"] if servers else "/"))
     is_here = _get_host_and_port(server) == _get_host_and_port(urlsplit(api_url)) and "{" not in server.path

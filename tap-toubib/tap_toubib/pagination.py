@@ -39,7 +39,8 @@ class Scanner:
     @property
     def page_length(self) -> int:
         """How many patients a page holds: as many as are asked for, unless the service gives fewer."""
-        return self._longest or self.page_size
+        # pages that overlap have two rows at least
+        return max(self._longest, 2) if self._longest else self.page_size
 
     def read_page(self, order: Order, offset: int = 0) -> Page:
         """Return the page at an offset of the collection in an order."""

@@ -166,7 +166,7 @@ def parse_page(body: bytes) -> Envelope[Any]:
     """
     text = body.decode(errors="surrogateescape")
     try:
-        return msgspec.convert(simplejson.loads(text, parse_float=_decimal_or_float, allow_nan=True), Envelope[Any])
+        return msgspec.convert(simplejson.loads(text, parse_float=_parse_number, allow_nan=True), Envelope[Any])
     except RecursionError as error:
         raise ValueError("Nested too deeply") from error
 
@@ -200,7 +200,7 @@ def list_ids(rows: Iterable[Record | Rejected]) -> list[int]:
     return [each for each in ids if isinstance(each, int)]
 
 
-def _decimal_or_float(text: str) -> Decimal | float:
+def _parse_number(text: str) -> Decimal | float:
     try:
         return to_decimal(text)
     except ValueError:

@@ -256,6 +256,22 @@ def test_a_service_that_gives_far_smaller_pages_than_it_documents_is_reconciled(
     assert len(api.pages) <= 3 + 2 * 7
 
 
+def test_a_page_that_was_once_cut_short_ends_no_run(
+    api: Api, run: Runner, loaded: Callable[..., Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = loaded(300)
+    remove(api, 1)
+    page = api.page
+
+    def cut_short(query: Row) -> Row:
+        answer = page(query)
+        return answer | {"data": answer["data"][:1]} if len(api.pages) == 1 else answer
+
+    monkeypatch.setattr(api, "page", cut_short)
+    assert deleted(run(state=state)) == [1]
+    assert len(api.pages) < 20
+
+
 def test_a_service_that_ignores_the_offset_fails_the_run(
     api: Api, run: Runner, loaded: Callable[..., Row], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,8 +52,8 @@ def _connect(config: dict[str, Any]) -> duckdb.DuckDBPyConnection:
         attempts += 1
         try:
             connection = duckdb_connect(config)
-        except duckdb.IOException:
-            if attempts == CONNECT_ATTEMPTS:
+        except duckdb.IOException as error:
+            if attempts == CONNECT_ATTEMPTS or "Could not set lock" not in str(error):
                 raise
             time.sleep(CONNECT_WAIT)
     return connection

@@ -23,10 +23,10 @@ class FileStream(Stream):
         self._folder = tap.batch_folder
 
     def get_batch_config(self, config: Mapping[str, Any]) -> BatchConfig | None:
-        """Return None where records have to leave one by one.
+        """Return the setting, if there is one, but None where records have to leave one by one.
 
-        Nothing else was set, or a stream map changes them, for files are written without regard to maps. So do those of
-        a connection test, which the SDK ends after one.
+        Those that a stream map changes have to, for files are written without regard to maps, and so do those of a
+        connection test, which the SDK ends after the first.
         """
         maps = [(type(each), each.stream_alias) for each in self.stream_maps]
         is_unmapped = maps == [(SameRecordTransform, self.name)]
