@@ -65,7 +65,7 @@ class Reconciliation:
                 self.total_items = page.total_items
                 self.check_deletion_limit(len(search.absent))
                 yield replace(
-                    page, rows=[row for row in page.rows if any(i not in self.known for i in list_ids([row]))]
+                    page, rows=[row for row in page.rows if any(each not in self.known for each in list_ids([row]))]
                 )
         except RepeatedIdError as error:
             self.logger.warning(
