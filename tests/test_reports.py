@@ -17,6 +17,7 @@ from toubib_connector.destination import Destination as Commands
 from toubib_connector.log import Failure, describe_age
 from toubib_connector.report import draw_report
 from toubib_connector.runs import prepare_runs
+from toubib_connector.status import show_status
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,6 +73,23 @@ def test_status_of_nothing(destination: Destination, dbt: Dbt) -> None:
     with duckdb.connect(str(destination.path)) as connection:
         prepare_runs(connection)
     assert "Nothing was loaded yet" in destination.make("status").stdout
+
+
+def test_status_tells_how_the_destination_stands_after_days_of_failures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_database(tmp_path / "clinic.duckdb", 2)
+    with duckdb.connect(str(tmp_path / "clinic.duckdb")) as connection:
+        connection.execute("create table raw.patients as select 1 as id")
+        connection.execute("""
+            insert into bookkeeping.runs
+            select started_at, started_at + interval 1 second, 'failed', null, 'down', 'hourly'
+            from (select now() at time zone 'UTC' + to_hours(number) as started_at from range(12) as numbers (number))
+        """)
+        show_status(connection)
+    printed = capsys.readouterr().out
+    assert printed.count("failed: down") == 10
+    assert "The source as of" in printed
 
 
 def test_make_report_leaves_one_file_that_loads_nothing(loaded: Destination) -> None:

@@ -80,8 +80,12 @@ def prepare_runs(connection: duckdb.DuckDBPyConnection) -> None:
 
 def read_runs(connection: duckdb.DuckDBPyConnection, limit: int) -> list[dict[str, Any]]:
     """Return the last runs, newest first, those that failed and those of `meltano run` by hand included."""
-    has_syncs = connection.execute(HAS_SYNCS).fetchone() == (True,)
-    return fetch(connection, f"{RUNS if has_syncs else RUNS_BEFORE_A_SYNC} limit {limit}")
+    return fetch(connection, f"{RUNS if has_syncs(connection) else RUNS_BEFORE_A_SYNC} limit {limit}")
+
+
+def has_syncs(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Tell whether the tables were built: before that, runs that failed are all there is."""
+    return connection.execute(HAS_SYNCS).fetchone() == (True,)
 
 
 def fetch(connection: duckdb.DuckDBPyConnection, query: str, **parameters: Any) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ having arg_max(_sdc_deleted_at is null, _sdc_extracted_at)
 NEWEST_PATIENT = "select max(_sdc_extracted_at) from raw.patients"
 NEWEST_SYNC = "select max(started_at) from raw.syncs"
 END_OF_SYNC = "select max(ended_at) from raw.syncs where started_at = ?"
-ENDED_HERE = "select recovered is not null from raw.syncs where started_at = ?"
+IS_OF_THIS_RELEASE = "select recovered is not null from raw.syncs where started_at = ?"
 """Whether a run that ended was one of this release: where the state lacks `known_ids` after it, the tap keeps none."""
 
 HAS_INTEGER_IDS = "select any_value(typeof(id)) like '%INT' from raw.patients"
@@ -81,7 +81,9 @@ def _lacks_ids(connection: duckdb.DuckDBPyConnection, patients: dict[str, Any]) 
     """Tell whether the state lacks ids that the tap would keep."""
     if "known_ids" in patients:
         return not _knows_all_data(connection, patients)
-    return "synced_at" not in patients or not _read_value(connection, ENDED_HERE, _to_naive_utc(patients["synced_at"]))
+    return "synced_at" not in patients or not _read_value(
+        connection, IS_OF_THIS_RELEASE, _to_naive_utc(patients["synced_at"])
+    )
 
 
 def _knows_all_data(connection: duckdb.DuckDBPyConnection, patients: dict[str, Any]) -> bool:

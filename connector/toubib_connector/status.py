@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from toubib_connector.log import describe_age, say
-from toubib_connector.runs import fetch, read_runs
+from toubib_connector.runs import fetch, has_syncs, read_runs
 
 COUNTS = ("seconds", "read", "rejected", "deleted", "requests")
 
@@ -28,6 +28,7 @@ select
   (select count(*) from raw.patients),
   (select count(distinct id) from raw.rejected_records)
 from main.syncs
+having count(*) > 0
 """
 
 HISTORY = """
@@ -73,9 +74,10 @@ def show_status(connection: duckdb.DuckDBPyConnection) -> None:
     for run in runs:
         if run["reason"]:
             say(f"The run of {run['started']:%Y-%m-%d %H:%M} failed: {run['reason']}")
-    if not any(run["kind"] for run in runs):
+    totals = connection.execute(TOTALS).fetchone() if has_syncs(connection) else None
+    if not totals:
         return
-    as_of, age, in_the_source, patients, versions, observations, rejected = connection.execute(TOTALS).fetchone() or ()
+    as_of, age, in_the_source, patients, versions, observations, rejected = totals
     say(f"The source as of {as_of:%Y-%m-%d %H:%M} UTC, {describe_age(age)} ago: {in_the_source:,} patients")
     say(
         f"The destination: {patients:,} current patients, {versions:,} versions, {observations:,} observations, "
