@@ -126,11 +126,7 @@ def _is_toubib(url: str) -> bool:
 
 @contextmanager
 def _serve_bundled() -> Iterator[str]:
-    """Serve the bundled API and yield its base URL.
-
-    Raises:
-        Failure: It does not start.
-    """
+    """Serve the bundled API and yield its base URL."""
     with TemporaryFile() as output:
         command = [str(BUNDLED), "serve", "--port=0", f"--database={PROJECT / 'data' / 'toubib.sqlite'}"]
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)

@@ -10,6 +10,9 @@ from typing import Any
 from toubib_connector.destination import Destination
 from toubib_connector.log import Failure
 
+NO_ROOM = {"SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"}
+"""What SQLite says of a full disk: to read, it makes a file for its locks."""
+
 STATE_ID = "prod:tap-toubib-to-target-duckdb"
 
 
@@ -44,6 +47,8 @@ def _query(destination: Destination, query: str, *parameters: str) -> tuple[Any,
         except sqlite3.Error as error:
             if "no such table" in str(error):  # before the first run
                 return ()
+            if error.sqlite_errorname in NO_ROOM:
+                raise Failure(f"Cannot read {destination.shown(path)}: No space left on device") from error
             raise Failure(
                 f"Cannot read {destination.shown(path)}: {error}. If it is damaged, remove it: the next run reads "
                 "every patient again."
