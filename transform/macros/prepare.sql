@@ -7,7 +7,7 @@
 {% macro duckdb__prepare() %}
   {% if execute %}
     {% do create_bookkeeping() %}
-    {% for table in graph.sources.values() %}{% do create_raw_table(table) %}{% endfor %}
+    {% do create_raw_tables() %}
     {% do drop_empty_history() %}
     {% do adapter.commit() %}
   {% endif %}
@@ -36,27 +36,30 @@
   ") %}
 {% endmacro %}
 
-{# A raw table with the columns that the models rely on, as the loader types them. It is the loader that adds all others.
-   Without this, nothing could be built before the first load, nor from an API that lacks one of them. dbt comments on
-   models only. #}
-{% macro create_raw_table(table) %}
-  {% set relation = source('raw', table.name).incorporate(type='table') %}
+{# The raw tables with the columns that the models rely on, as the loader types them. It is the loader that adds all
+   others. Without this, nothing could be built before the first load, nor from an API that lacks one of them. dbt
+   comments on models only. #}
+{% macro create_raw_tables() %}
   {% set statements %}
-    {% for column in table.columns.values() %}
-      {% if loop.first %}
-        create table if not exists {{ relation }} ({{ column.name }} {{ column.data_type }});
-      {% endif %}
-      alter table {{ relation }} add column if not exists {{ column.name }} {{ column.data_type }};
+    {% for table in graph.sources.values() %}
+      {% for column in table.columns.values() %}
+        {% if loop.first %}
+          create table if not exists raw.{{ table.name }} ({{ column.name }} {{ column.data_type }});
+        {% endif %}
+        alter table raw.{{ table.name }} add column if not exists {{ column.name }} {{ column.data_type }};
+      {% endfor %}
     {% endfor %}
   {% endset %}
   {% do run_query(statements) %}
-  {% set uncommented %}
-    select 1 from duckdb_columns() where schema_name = 'raw' and table_name = '{{ table.name }}' and comment is null
+  {% set query %}
+    select distinct table_name from duckdb_columns() where schema_name = 'raw' and comment is null
   {% endset %}
-  {% if run_query(uncommented).rows %}
+  {% set uncommented = run_query(query).columns[0].values() %}
+  {% for table in graph.sources.values() if table.name in uncommented %}
+    {% set relation = source('raw', table.name).incorporate(type='table') %}
     {% do run_query(alter_relation_comment(relation, table.description)) %}
     {% do run_query(alter_column_comment(relation, table.columns)) %}
-  {% endif %}
+  {% endfor %}
 {% endmacro %}
 
 {# A history without rows is made again: what is added to a table later stands behind all of its columns. #}

@@ -1,20 +1,18 @@
 -- a warning: patients can be created and deleted in the source between the count and the last page
 {{ config(severity='warn') }}
 
-with last_sync as (
-  select total_items_after from {{ ref('syncs') }}
-  order by started_at desc
-  limit 1
-),
-
-current_patients as (
-  select count(*) as number from {{ ref('patients') }}
+with counts as (
+  select
+    (
+      select total_items_after from {{ ref('syncs') }}
+      order by started_at desc
+      limit 1
+    ) as in_the_source,
+    (select count(*) from {{ ref('patients') }}) as in_the_destination
 )
 
 select
-  last_sync.total_items_after as in_the_source,
-  current_patients.number as in_the_destination,
-  current_patients.number - last_sync.total_items_after as difference
-from last_sync
-cross join current_patients
-where current_patients.number <> last_sync.total_items_after
+  *,
+  in_the_destination - in_the_source as difference
+from counts
+where in_the_source <> in_the_destination
