@@ -27,6 +27,7 @@ from test_history_property import (
     WARD,
     Row,
     append,
+    emitted_columns,
     rows_of,
     runs_of,
     true_rows_of,
@@ -85,7 +86,7 @@ def add_to_raw(spark: Spark, step: int, rows: list[Row], runs: list[Run]) -> Non
         {
             "started_at": instant(run.started),
             "ended_at": instant(run.ended),
-            "columns": ",".join(name for name, is_emitted in zip(COLUMNS, run.emitted, strict=True) if is_emitted),
+            "columns": emitted_columns(run),
             "kind": "full" if run.is_full else "changes",
             "_sdc_extracted_at": instant(run.started),
         }

@@ -135,15 +135,17 @@ def append(path: Path, rows: list[Row], runs: list[Run], build: int) -> None:
             from read_json('{file}')
         """)
         for run in runs:
-            emitted = ",".join(
-                sorted(["id", *(name for name, known in zip(COLUMNS, run.emitted, strict=True) if known)])
-            )
             connection.execute(f"""
                 insert into raw.syncs (started_at, ended_at, columns, kind, _sdc_batched_at) values (
-                  make_timestamp({run.started}), make_timestamp({run.ended}), '{emitted}',
+                  make_timestamp({run.started}), make_timestamp({run.ended}), '{emitted_columns(run)}',
                   '{"full" if run.is_full else "changes"}', {loaded}
                 )
             """)
+
+
+def emitted_columns(run: Run) -> str:
+    """Return the columns that a run emitted, as raw.syncs has them."""
+    return ",".join(sorted(["id", *(name for name, known in zip(COLUMNS, run.emitted, strict=True) if known)]))
 
 
 def runs_of(build: int) -> list[Run]:
