@@ -11,6 +11,11 @@ from story import Story, read_story, tell_story, write_story
 from support import Destination
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have the tests of the main story, which takes long to be told, begin with one worker."""
+    items.sort(key=lambda item: "story" not in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture
 def destination(tmp_path: Path) -> Destination:
     """A destination in a folder that does not exist yet."""
@@ -22,6 +27,20 @@ def dbt() -> Iterator[Dbt]:
     """A dbt that has parsed the project, for any number of databases."""
     with Dbt() as process:
         yield process
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory, dbt: Dbt) -> Path:
+    """A file with the empty tables, to be copied under the same name."""
+    path = tmp_path_factory.mktemp("template") / "patients.duckdb"
+    dbt.build(path)
+    return path
+
+
+@pytest.fixture
+def empty(template: Path, tmp_path: Path) -> Destination:
+    """A destination with the empty tables."""
+    return Destination(template).copy(tmp_path / template.name)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from support import Api, Destination, bundled_api
 
 PATIENTS = 1_234
 UPDATED = [7, 500, PATIENTS]
+DELETED = 900
 HOSTILE = [
     "O'Brien-Łukasiewicz",
     'say "hello"',
@@ -77,6 +78,7 @@ def tell_story(folder: Path) -> Story:
         for patient_id in UPDATED:
             api.update(patient_id, last_name=f"Née-{patient_id}")
         story.created.extend(create(api, number)["id"] for number in range(2))
+        api.delete(DELETED)
         run(story, api)
         run(story, api)
     return story

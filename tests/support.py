@@ -15,7 +15,7 @@ import duckdb
 import httpx
 
 from toubib_api.app import create_app
-from toubib_api.database import prepare
+from toubib_api.database import patients_table, prepare, transaction
 from toubib_api.testing import serving
 
 if TYPE_CHECKING:
@@ -44,6 +44,11 @@ class Api:
     def update(self, patient_id: int, **columns: Any) -> dict[str, Any]:
         answer = httpx.patch(f"{self.url}/v1/patients/{patient_id}", json=columns).raise_for_status()
         return dict(answer.json()["data"])
+
+    def delete(self, patient_id: int) -> None:
+        """Delete a patient in the database: the service itself has no request for it."""
+        with transaction(self.database) as connection:
+            connection.execute(patients_table.delete().where(patients_table.c.id == patient_id))
 
     def patients(self) -> dict[int, dict[str, Any]]:
         """Return every patient by id, as the API tells it."""

@@ -12,19 +12,10 @@ import pytest
 from support import PROJECT, Destination
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from dbt_process import Dbt
 
 PATIENTS = 1_000
 MANY = 50_000
-
-
-@pytest.fixture
-def destination(tmp_path: Path, dbt: Dbt) -> Destination:
-    """A destination with the empty tables."""
-    dbt.build(tmp_path / "patients.duckdb")
-    return Destination(tmp_path / "patients.duckdb")
 
 
 def append(
@@ -62,50 +53,50 @@ def kill_in_the_middle(destination: Destination) -> None:
 
 
 @pytest.mark.complete
-def test_the_next_build_fixes_what_a_killed_one_left(destination: Destination, dbt: Dbt) -> None:
-    append(destination, "A", 10, patients=MANY)
-    kill_in_the_middle(destination)
-    dbt.build(destination.path)
-    append(destination, "B", 20, patients=MANY)
-    kill_in_the_middle(destination)
-    assert destination.query("select count(*) from main.patients where first_name = 'A'") == [(MANY,)]
+def test_the_next_build_fixes_what_a_killed_one_left(empty: Destination, dbt: Dbt) -> None:
+    append(empty, "A", 10, patients=MANY)
+    kill_in_the_middle(empty)
+    dbt.build(empty.path)
+    append(empty, "B", 20, patients=MANY)
+    kill_in_the_middle(empty)
+    assert empty.query("select count(*) from main.patients where first_name = 'A'") == [(MANY,)]
 
-    dbt.build(destination.path)
-    assert destination.query("select count(*) from main.patients where first_name = 'B'") == [(MANY,)]
-    assert destination.query("select count(*) from main.patients_history") == [(2 * MANY,)]
+    dbt.build(empty.path)
+    assert empty.query("select count(*) from main.patients where first_name = 'B'") == [(MANY,)]
+    assert empty.query("select count(*) from main.patients_history") == [(2 * MANY,)]
 
 
-def test_patients_are_tested_until_a_build_passes(destination: Destination, dbt: Dbt) -> None:
-    append(destination, "A", 10)
-    assert dbt.run(destination.path, "run")[0] == 0
-    with duckdb.connect(str(destination.path)) as connection:
+def test_patients_are_tested_until_a_build_passes(empty: Destination, dbt: Dbt) -> None:
+    append(empty, "A", 10)
+    assert dbt.run(empty.path, "run")[0] == 0
+    with duckdb.connect(str(empty.path)) as connection:
         connection.execute("update main.patients_history set valid_to = valid_from, is_current = false")
     for _ in range(2):
-        code, printed = dbt.run(destination.path, "build", "--exclude-resource-type", "unit_test")
+        code, printed = dbt.run(empty.path, "build", "--exclude-resource-type", "unit_test")
         assert code != 0
         assert f"FAIL {PATIENTS} versions_follow_each_other" in printed
 
-    dbt.build(destination.path, "--full-refresh")
+    dbt.build(empty.path, "--full-refresh")
     # nothing is new to this one
-    assert dbt.run(destination.path, "run")[0] == 0
-    assert destination.query("select tested_until = built_until from bookkeeping.builds") == [(True,)]
+    assert dbt.run(empty.path, "run")[0] == 0
+    assert empty.query("select tested_until = built_until from bookkeeping.builds") == [(True,)]
 
 
-def test_what_is_loaded_after_the_clock_was_set_back_is_built(destination: Destination, dbt: Dbt) -> None:
-    append(destination, "A", 10)
-    assert dbt.run(destination.path, "run")[0] == 0
-    with duckdb.connect(str(destination.path)) as connection:
+def test_what_is_loaded_after_the_clock_was_set_back_is_built(empty: Destination, dbt: Dbt) -> None:
+    append(empty, "A", 10)
+    assert dbt.run(empty.path, "run")[0] == 0
+    with duckdb.connect(str(empty.path)) as connection:
         connection.execute("update bookkeeping.builds set built_until = timestamp '2999-01-01'")
-    append(destination, "B", 20)
-    assert dbt.run(destination.path, "run")[0] == 0
-    assert destination.query("select count(*) from main.patients where first_name = 'B'") == [(PATIENTS,)]
+    append(empty, "B", 20)
+    assert dbt.run(empty.path, "run")[0] == 0
+    assert empty.query("select count(*) from main.patients where first_name = 'B'") == [(PATIENTS,)]
 
 
-def test_a_date_that_cannot_be_read_is_a_warning_without_the_value(destination: Destination, dbt: Dbt) -> None:
-    with duckdb.connect(str(destination.path)) as connection:
+def test_a_date_that_cannot_be_read_is_a_warning_without_the_value(empty: Destination, dbt: Dbt) -> None:
+    with duckdb.connect(str(empty.path)) as connection:
         connection.execute("alter table raw.patients alter column date_of_birth type varchar")
-    append(destination, "A", 10, date_of_birth="Planted-Marker")
-    printed = dbt.build(destination.path)
+    append(empty, "A", 10, date_of_birth="Planted-Marker")
+    printed = dbt.build(empty.path)
     assert f"WARN {PATIENTS} dates_can_be_read" in printed
     assert "Planted-Marker" not in printed
-    assert destination.query("select count(date_of_birth) from main.patients") == [(0,)]
+    assert empty.query("select count(date_of_birth) from main.patients") == [(0,)]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from support import Destination
 
+pytestmark = pytest.mark.complete
 TEXT = {"type": "string"}
 SORTABLE = ("id", "email", "created_at", "updated_at")
 
@@ -69,7 +70,6 @@ def test_columns_that_appear_are_loaded_and_tracked_by_the_next_run(destination:
     assert versions == [(1, None, None, None, None), (2, "A-17", True, "Zoé", "O'Hara")]
 
 
-@pytest.mark.complete
 def test_a_column_that_appears_makes_no_version_where_all_is_read_again(destination: Destination, api: Api) -> None:
     without = ("created_at", "updated_at")
     api.offer("id", without=without, email=TEXT)
@@ -90,7 +90,6 @@ def test_a_column_that_appears_makes_no_version_where_all_is_read_again(destinat
     assert valid_from == observed_at
 
 
-@pytest.mark.complete
 def test_a_column_whose_type_changes_becomes_text(destination: Destination, api: Api) -> None:
     api.offer(*SORTABLE, nullable=("ward",), email=TEXT, ward={"type": "integer"})
     update(api, 3, ward=7)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from support import Api
 
-
+pytestmark = pytest.mark.complete
 NOTICED = "Reading every patient again"
 
 
@@ -65,7 +65,6 @@ def test_a_deleted_patient_is_closed_and_one_that_returns_is_opened_again(destin
     assert versions == [*back, (removed[2], 1, "deletion", False)]
 
 
-@pytest.mark.complete
 def test_an_emptied_source_closes_nobody(destination: Destination, api: Api) -> None:
     run(destination, api)
     before = destination.rows("main.patients_history")
@@ -82,7 +81,6 @@ def test_an_emptied_source_closes_nobody(destination: Destination, api: Api) -> 
     assert current_ids(destination) == set()
 
 
-@pytest.mark.complete
 @pytest.mark.parametrize("lost", ["", ".meltano.db"], ids=["data", "state"])
 def test_data_without_state_and_state_without_data_are_noticed_and_fixed(
     destination: Destination, api: Api, lost: str
@@ -95,7 +93,6 @@ def test_data_without_state_and_state_without_data_are_noticed_and_fixed(
     assert "0 new, 0 changed, 0 deleted" in run(destination, api)
 
 
-@pytest.mark.complete
 def test_an_older_copy_of_the_data_is_noticed_and_fixed(destination: Destination, api: Api) -> None:
     run(destination, api)
     copy = shutil.copy(destination.path, destination.path.parent / "copy.duckdb")
@@ -109,7 +106,6 @@ def test_an_older_copy_of_the_data_is_noticed_and_fixed(destination: Destination
     assert NOTICED not in run(destination, api)
 
 
-@pytest.mark.complete
 def test_a_first_load_whose_data_were_removed_midway_begins_again(destination: Destination, api: Api) -> None:
     run(destination, api)
     with closing(sqlite3.connect(f"{destination.path}.meltano.db")) as system:
@@ -123,7 +119,6 @@ def test_a_first_load_whose_data_were_removed_midway_begins_again(destination: D
     assert current_ids(destination) == api.patients().keys()
 
 
-@pytest.mark.complete
 def test_a_full_refresh_finds_who_was_deleted(destination: Destination, api: Api) -> None:
     run(destination, api)
     change(api.database, updates=0, creations=0, removals=2, seed=1)

@@ -16,7 +16,6 @@ from support import PROJECT, Destination, run
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dbt_process import Dbt
 
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 TAP = PROJECT / ".meltano/extractors/tap-toubib/venv/bin/tap-toubib"
@@ -79,21 +78,19 @@ def test_compose_passes_the_settings_on_that_the_environment_has(extractor: dict
     assert {name for name, value in passed.items() if value is None} == names | {"TOUBIB_PUBLISH"}
 
 
-def test_every_column_is_described(tmp_path: Path, dbt: Dbt) -> None:
-    destination = Destination(tmp_path / "patients.duckdb")
-    dbt.build(destination.path)
+def test_every_column_is_described(empty: Destination) -> None:
     described: dict[str, dict[str, str]] = {}
     for path in (PROJECT / "transform/models").rglob("*.yml"):
         for model in yaml.safe_load(path.read_text()).get("models", []):
             described[model["name"]] = {c["name"]: c.get("description", "") for c in model.get("columns", [])}
-    made = destination.query("""
+    made = empty.query("""
         select table_schema, table_name from information_schema.tables
         where table_schema = 'main' or table_name like 'stg_%'
     """)
     # a table macro is not a table
     assert {name for _, name in made} == set(described) - {"patients_as_of"}
     for schema, name in made:
-        assert list(destination.columns(f"{schema}.{name}")) == list(described[name])
+        assert list(empty.columns(f"{schema}.{name}")) == list(described[name])
         assert all(described[name].values())
 
 

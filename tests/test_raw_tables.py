@@ -66,11 +66,9 @@ class Raw:
 
 
 @pytest.fixture
-def raw(tmp_path: Path, dbt: Dbt) -> Raw:
+def raw(empty: Destination, dbt: Dbt) -> Raw:
     """The empty tables."""
-    result = Raw(tmp_path / "patients.duckdb", dbt)
-    result.build()
-    return result
+    return Raw(empty.path, dbt)
 
 
 def test_ids_that_are_texts_have_a_history_although_the_tables_were_made_for_numbers(raw: Raw) -> None:

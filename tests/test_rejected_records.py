@@ -13,6 +13,7 @@ from toubib_api.testing import serving
 if TYPE_CHECKING:
     from support import Destination
 
+pytestmark = pytest.mark.complete
 MARKER = "Planted-Marker"
 LONG = '{"id": 11, "first_name": "%s' + "x" * 10_000_000 + '"}'
 GOOD = ['{"id": 1, "first_name": "Ada", "total_visits": 3}', '{"id": 3, "first_name": "Grace", "unknown": [1]}']
@@ -63,7 +64,6 @@ def test_records_that_fit_no_type_are_quarantined(destination: Destination) -> N
     assert sorted(json.dumps(json.loads(text)) for (text,) in kept) == sorted(map(json.dumps, sent))
 
 
-@pytest.mark.complete
 def test_what_every_run_reads_again_is_quarantined_once(destination: Destination) -> None:
     sizes = "select (select count(*) from raw.patients), (select count(*) from raw.rejected_records)"
     with serving(api_with_bad_records()) as url:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from story import PATIENTS, UPDATED, Story
+from story import DELETED, PATIENTS, UPDATED, Story
 from support import as_loaded
 
 
@@ -59,8 +59,15 @@ def test_a_new_patient_has_one_version(story: Story) -> None:
     assert new == [(patient_id, 1) for patient_id in story.created]
 
 
+def test_a_deletion_ends_the_history_of_a_patient_and_opens_no_version(story: Story) -> None:
+    versions = f"select version_number, ended_by, is_current from main.patients_history where patient_id = {DELETED}"
+    assert story.after[0].query(versions) == [(1, None, True)]
+    assert story.after[1].query(versions) == [(1, "deletion", False)]
+    assert story.after[1].query(f"select count(*) from main.patients where patient_id = {DELETED}") == [(0,)]
+
+
 def test_nobody_else_has_changed(story: Story) -> None:
-    touched = ", ".join(map(str, UPDATED + story.created))
+    touched = ", ".join(map(str, [*UPDATED, *story.created, DELETED]))
     query = f"select * from main.patients_history where patient_id not in ({touched}) order by all"
     assert story.after[1].query(query) == story.after[0].query(query)
 
@@ -68,7 +75,11 @@ def test_nobody_else_has_changed(story: Story) -> None:
 def test_a_periodic_run_asks_for_as_many_pages_as_changed(story: Story) -> None:
     runs = story.after[2].query("select kind, requests from main.syncs order by started_at")
     by_rank = 2
-    assert runs == [("first_load", 1 + 13 + 1 + by_rank), ("changes", 1 + by_rank), ("changes", 1 + by_rank)]
+    [first, (_, requests), last] = runs
+    assert first == ("first_load", 1 + 13 + 1 + by_rank)
+    # by bisection: the deleted one is on one of thirteen pages
+    assert 1 + by_rank <= requests <= 1 + by_rank + 4
+    assert last == ("changes", 1 + by_rank)
 
 
 def test_attributes_stand_together_though_the_tables_were_made_before_the_first_run(story: Story) -> None:
@@ -86,7 +97,7 @@ def test_a_run_begins_with_the_health_and_ends_with_a_summary(story: Story) -> N
     summaries = [printed.splitlines()[-1].split("; ")[0] for printed in story.printed]
     assert summaries == [
         f"{PATIENTS} new, 0 changed, 0 deleted, 0 rejected",
-        "2 new, 3 changed, 0 deleted, 0 rejected",
+        "2 new, 3 changed, 1 deleted, 0 rejected",
         "0 new, 0 changed, 0 deleted, 0 rejected",
     ]
     for printed in story.printed:

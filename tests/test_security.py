@@ -172,6 +172,7 @@ def test_an_error_of_dbt_is_told_without_the_value(loaded: Destination, api: Api
     ]
 
 
+@pytest.mark.complete
 def test_meltano_by_itself_withholds_the_value_too(loaded: Destination) -> None:
     break_the_transform(loaded)
     environment = TALKATIVE | {"DESTINATION_DUCKDB_PATH": str(loaded.path), "DBT_LOG_PATH": f"{loaded.path}.work"}
