@@ -14,18 +14,15 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
 
 from apis import Collection
 from contenders import CONTENDERS, Contender
 from fast_api import read_rows
 from runs import PAGE_SIZE
 from scripted_api import Answer, Api, serving
+from session import Bench
 
 from toubib_api import create_app
-
-if TYPE_CHECKING:
-    from bench import Bench
 
 Loss = tuple[str, str, int, int]
 """What kind of loss, in which test, how often, and of how many."""

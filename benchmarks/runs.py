@@ -9,17 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import duckdb
 import requests
 from apis import Api, Collection, serve
 from contenders import CONNECTOR, CONTENDERS, DLT, IN_FLIGHT, PLAIN, Contender
 from measure import Cost, measure, succeed
+from session import Bench
 from startups import TAP, loader_command, make_parts, start_parts
-
-if TYPE_CHECKING:
-    from bench import Bench
 
 FIRST_LOAD = "first load"
 RUNS = {FIRST_LOAD: 0, "no change": 0, "1,000 changes": 1_000, "10,000 changes": 10_000}

@@ -16,13 +16,11 @@ from __future__ import annotations
 import shutil
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 from measure import PROJECT, measure, succeed
-
-if TYPE_CHECKING:
-    from bench import Bench
+from session import Bench
 
 DBT = PROJECT / ".meltano/utilities/dbt/venv/bin/dbt"
 TAP = PROJECT / ".meltano/extractors/tap-toubib/venv/bin/tap-toubib"

@@ -5,14 +5,11 @@ from __future__ import annotations
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import duckdb
 from measure import PROJECT, Cost, measure
+from session import Bench
 from startups import DBT
-
-if TYPE_CHECKING:
-    from bench import Bench
 
 CHANGES = 1_000
 SHARES = (0.05, 5)

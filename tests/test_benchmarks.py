@@ -12,7 +12,6 @@ import duckdb
 import pytest
 import requests
 from apis import Collection, serve
-from bench import Bench
 from click.testing import CliRunner
 from contenders import CONNECTOR, Contender
 from correctness import HOSTILE, faults, unrest, values
@@ -20,6 +19,7 @@ from measure import Cost
 from report import Results, page, picture, shown
 from runs import FIRST_LOAD, LATENCY, find_steps, is_complete, load, load_alone, read_pages
 from scripted_api import Api, serving
+from session import Bench
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

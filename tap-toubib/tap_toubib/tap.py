@@ -139,11 +139,6 @@ class TapToubib(Tap):
         entry = self.input_catalog.get_stream(PatientsStream.name) if self.input_catalog else None
         return discover(self.client, entry.schema.to_dict().get("properties", {}) if entry else None)
 
-    @cached_property
-    def batch_folder(self) -> BatchFolder:
-        """The folder of the files in which records leave, if they do."""
-        return BatchFolder(self.config.get("batch_config"))
-
     def load_state(self, state: dict[str, Any]) -> None:
         """Take the state over as it is: a run that fails then passes it on unchanged."""
         if "bookmarks" in state:
@@ -155,8 +150,9 @@ class TapToubib(Tap):
             to_utc(datetime.fromisoformat(self.config.get("start_date", "1970-01-01")))
         except ValueError as error:
             raise ConfigurationError("start_date is not an ISO 8601 date or date-time, such as 2024-01-31") from error
-        rejected = RejectedRecordsStream(self)
-        patients = PatientsStream(self, rejected)
+        folder = BatchFolder(self.config.get("batch_config"))
+        rejected = RejectedRecordsStream(self, folder)
+        patients = PatientsStream(self, folder, self.client, self.api, rejected)
         return [patients, rejected, SyncsStream(self, patients)]
 
     def setup_mapper(self) -> None:

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from singer_sdk import Stream
+from singer_sdk import Stream, Tap
 from singer_sdk.helpers._batch import BatchConfig
 from singer_sdk.mapper import SameRecordTransform
 
+from tap_toubib.batch_files import BatchFolder
 from tap_toubib.columns import JSONSchema
-
-if TYPE_CHECKING:
-    from tap_toubib.tap import TapToubib
 
 
 class FileStream(Stream):
     """A stream whose records leave in files, if that was asked for."""
 
-    def __init__(self, tap: TapToubib, schema: JSONSchema | None = None) -> None:
+    def __init__(self, tap: Tap, folder: BatchFolder, schema: JSONSchema | None = None) -> None:
         super().__init__(tap, schema=schema)
-        self._folder = tap.batch_folder
+        self._folder = folder
 
     def get_batch_config(self, config: Mapping[str, Any]) -> BatchConfig | None:
         """Return the setting, if there is one, but None where records have to leave one by one.

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING
 
+from singer_sdk import Tap
 from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig
 from singer_sdk.helpers.conform import TypeConformanceLevel
 from singer_sdk.helpers.types import Context
 from singer_sdk.singerlib import MetadataMapping
 from singer_sdk.singerlib.catalog import Metadata
 
-from tap_toubib.batch_files import BatchWriter
+from tap_toubib.batch_files import BatchFolder, BatchWriter
+from tap_toubib.client import ToubibClient
 from tap_toubib.columns import DELETED_AT, PRIMARY_KEY, UPDATED_AT
+from tap_toubib.discovery import Capabilities
 from tap_toubib.extraction import Extraction
 from tap_toubib.plan import make_plan
 from tap_toubib.records import Page, Record
 from tap_toubib.streams.base import FileStream
 from tap_toubib.streams.rejected_records import RejectedRecordsStream
-
-if TYPE_CHECKING:
-    from tap_toubib.tap import TapToubib
 
 CHARACTERS_A_RECORD = 100
 """A state stands behind so many records that it adds no more characters than this to each of them."""
@@ -36,13 +35,15 @@ class PatientsStream(FileStream):
     # the records are checked and converted when they are decoded
     TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
 
-    def __init__(self, tap: TapToubib, rejected: RejectedRecordsStream) -> None:
+    def __init__(
+        self, tap: Tap, folder: BatchFolder, client: ToubibClient, api: Capabilities, rejected: RejectedRecordsStream
+    ) -> None:
         tombstone = {DELETED_AT: {"type": ["string", "null"], "format": "date-time"}}
-        super().__init__(tap, {**tap.api.schema, "properties": tap.api.schema["properties"] | tombstone})
-        self._client = tap.client
-        self._api = tap.api
+        super().__init__(tap, folder, {**api.schema, "properties": api.schema["properties"] | tombstone})
+        self._client = client
+        self._api = api
         self._rejected = rejected
-        self._plan = make_plan(tap.api)
+        self._plan = make_plan(api)
         self.replication_key = UPDATED_AT if self._plan.changes else None
 
     @property

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
-from typing import TYPE_CHECKING
 
+from singer_sdk import Tap
 from singer_sdk import typing as th
 from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig
 from singer_sdk.helpers.types import Context
 
-from tap_toubib.batch_files import BatchWriter
+from tap_toubib.batch_files import BatchFolder, BatchWriter
 from tap_toubib.records import Page, Record
 from tap_toubib.streams.base import FileStream
-
-if TYPE_CHECKING:
-    from tap_toubib.tap import TapToubib
 
 
 class RejectedRecordsStream(FileStream):
@@ -31,8 +28,8 @@ class RejectedRecordsStream(FileStream):
         th.Property("record", th.StringType, description="The record as JSON text."),
     ).to_dict()
 
-    def __init__(self, tap: TapToubib) -> None:
-        super().__init__(tap)
+    def __init__(self, tap: Tap, folder: BatchFolder) -> None:
+        super().__init__(tap, folder)
         self._is_announced = False
         self._files: list[str] = []
 
