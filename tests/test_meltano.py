@@ -23,6 +23,7 @@ def test_meltano_run_loads_into_the_destination_that_the_environment_names(
     environment = {
         "DESTINATION_DUCKDB_PATH": str(destination.path),
         "MELTANO_DATABASE_URI": f"sqlite:///{tmp_path}/meltano.db",
+        "TAP_TOUBIB_BATCH_CONFIG_STORAGE_ROOT": f"file://{tmp_path}/batches",
         "XDG_STATE_HOME": str(tmp_path),
     }
     with bundled_api(tmp_path / "toubib.sqlite", 130) as api:
