@@ -155,7 +155,7 @@ def differences(destination: Destination, api: Api, expected: set[Version]) -> I
         yield f"tables are left over: {tables}"
     work = Path(f"{destination.path}.work")
     names = {path.name for path in [*work.iterdir(), *destination.path.parent.iterdir()]}
-    if extra := names - {"lock", "dbt", work.name, destination.path.name, f"{destination.path.name}.meltano.db"}:
+    if extra := names - {"lock", "dbt", "run.log", work.name, destination.path.name, f"{destination.path.name}.meltano.db"}:
         yield f"files are left over: {extra}"
     compact = destination.path.with_name("compact.duckdb")
     with duckdb.connect() as connection:

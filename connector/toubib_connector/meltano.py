@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,9 @@ from toubib_connector.destination import Destination
 from toubib_connector.log import Failure, is_verbose
 from toubib_connector.settings import MELTANO, PROJECT, make_meltano_environment
 from toubib_connector.system_database import discard_half_made
+
+LEAST_ROOM = 1_000_000
+"""Bytes on the disk; with less a run fails of whatever it writes first, and cannot keep why."""
 
 STOP_TIMEOUT = 5
 """Seconds that the parts of a stopped run have to end by themselves."""
@@ -50,6 +54,8 @@ def run_meltano(destination: Destination, *arguments: str) -> int:
     kept = _read_progress(progress)
     if exit_code:
         reason = kept.get("reason") or f"meltano {arguments[0]} ended with exit code {exit_code}"
+        if "reason" not in kept and shutil.disk_usage(destination.work_folder).free < LEAST_ROOM:
+            reason = f"{destination.shown(destination.work_folder)}: No space left on device"
         raise Failure(reason, None if is_verbose() else destination.shown(destination.log), kept.get("patients_read"))
     return int(kept.get("tests_passed", 0))
 
