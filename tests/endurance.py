@@ -32,6 +32,9 @@ Version = tuple[int, str, str, int]
 PATIENTS = 500
 """Few, so that most versions are followed by another one soon: nothing but the history then tells of them."""
 DISK = "200m"
+KEPT = ("lock", "dbt", "run.log")
+"""What a run leaves in the work folder."""
+
 MIDDLE_OF_A_RUN = (0.5, 9)
 """Seconds after its start."""
 
@@ -155,7 +158,7 @@ def differences(destination: Destination, api: Api, expected: set[Version]) -> I
         yield f"tables are left over: {tables}"
     work = Path(f"{destination.path}.work")
     names = {path.name for path in [*work.iterdir(), *destination.path.parent.iterdir()]}
-    if extra := names - {"lock", "dbt", "run.log", work.name, destination.path.name, f"{destination.path.name}.meltano.db"}:
+    if extra := names - {*KEPT, work.name, destination.path.name, f"{destination.path.name}.meltano.db"}:
         yield f"files are left over: {extra}"
     compact = destination.path.with_name("compact.duckdb")
     with duckdb.connect() as connection:

@@ -54,7 +54,7 @@ def run_meltano(destination: Destination, *arguments: str) -> int:
     kept = _read_progress(progress)
     if exit_code:
         reason = kept.get("reason") or f"meltano {arguments[0]} ended with exit code {exit_code}"
-        if "reason" not in kept and shutil.disk_usage(destination.work_folder).free < LEAST_ROOM:
+        if not kept.get("reason") and shutil.disk_usage(destination.work_folder).free < LEAST_ROOM:
             reason = f"{destination.shown(destination.work_folder)}: No space left on device"
         raise Failure(reason, None if is_verbose() else destination.shown(destination.log), kept.get("patients_read"))
     return int(kept.get("tests_passed", 0))
