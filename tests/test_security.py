@@ -206,8 +206,9 @@ def test_patients_in_files_are_in_no_log_whatever_its_level(
         "TAP_TOUBIB_STREAM_MAPS": json.dumps(maps),
         "XDG_STATE_HOME": str(tmp_path),
     }
-    meltano = [PROJECT / ".venv/bin/meltano", "--log-level=debug", f"--log-config={tmp_path}/logging.yaml"]
-    outcome = command(*meltano, "run", "tap-toubib", "target-duckdb", **environment)
+    meltano = str(PROJECT / ".venv/bin/meltano")
+    verbosely = ("--log-level=debug", f"--log-config={tmp_path}/logging.yaml")
+    outcome = command(meltano, *verbosely, "run", "tap-toubib", "target-duckdb", **environment)
     assert outcome.returncode == 0, outcome.stdout[-2000:]
     assert destination.query("select count(*) from raw.patients") == [(30,)]
     # records pass through Meltano, which logs each at this level: the documents say so
