@@ -16,6 +16,7 @@ from support import Destination as Commands
 from toubib_connector import destination as module
 from toubib_connector.destination import Destination, FileInUse
 from toubib_connector.log import Failure
+from toubib_connector.published_copy import publish_copy
 from toubib_connector.runs import record_run
 from toubib_connector.source import check_source
 
@@ -94,7 +95,7 @@ def test_a_reader_between_two_phases_of_a_run_is_waited_for(
         with reader(destination, 0.5):
             record_success()
         with reader(destination, 0.5):
-            destination.publish()
+            publish_copy(destination)
     assert recorded(destination) == [("succeeded", None)]
     assert "to close" in capsys.readouterr().out
 

@@ -16,6 +16,7 @@ from toubib_connector.destination import Destination
 from toubib_connector.errors import fail_in_one_line
 from toubib_connector.log import say
 from toubib_connector.meltano import run_meltano
+from toubib_connector.published_copy import publish_copy
 from toubib_connector.runs import prepare_runs, record_run
 from toubib_connector.schedule import Scheduler, read_outcome, read_schedules
 from toubib_connector.settings import API, DESTINATION, PROJECT, load_environment, locate, say_what_is_ignored
@@ -122,7 +123,7 @@ def run(
             tests = run_meltano(destination, "run", "--force", JOB)
             record_success()
             if publish:
-                destination.publish()
+                publish_copy(destination)
             with destination.connect(read_only=True) as connection:
                 show_summary(connection, destination, tests, time.monotonic() - started)
 

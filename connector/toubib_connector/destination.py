@@ -236,25 +236,3 @@ class Destination:
         shutil.rmtree(self.scratch, ignore_errors=True)
         if self.tools_folder.is_symlink():
             self.tools_folder.unlink()
-
-    def publish(self) -> None:
-        """Put a copy for readers in the place of the last one: they see it whole, or still the other.
-
-        Raises:
-            Failure: There is no room for it, for instance.
-        """
-        copy = self.scratch / "published"
-        try:
-            # while it is open, nobody else writes to it
-            with self.connect(read_only=False) as connection:
-                connection.execute("checkpoint")
-                shutil.copyfile(self.path, copy)
-            # who may read it is decided once, by chmod; nobody may write, lest a log of writes outlive the file
-            copy.chmod(0o400 | (self.published.stat().st_mode & 0o444 if self.published.exists() else 0))
-            with copy.open("rb") as file:
-                os.fsync(file)
-            copy.replace(self.published)
-        except OSError as error:
-            raise Failure(
-                f"Cannot publish {self.shown(self.published)}: {error.strerror}. What was loaded is in {self.shown()}."
-            ) from error
