@@ -32,13 +32,15 @@ create table bookkeeping.runs (
 );
 """
 
-# five new patients a day, since three years before the first run; one in 40 is deleted; a run an hour, one in 11 fails
+# five new patients a day, since three years before the first run; one in 40 is deleted; a run an hour, one in 11 fails,
+# never the last
 HISTORY = """
 set variable first_run = date_trunc('day', now() at time zone 'UTC') - to_days($days - 1);
 
 create temporary table hours as
 select started_at, started_at = getvariable('first_run') as is_first, dayofweek(started_at) = 0 and hour(started_at) = 3
-  as is_full, hash(started_at) % 11 = 0 and not is_first as is_failed
+  as is_full, hash(started_at) % 11 = 0 and not is_first
+  and started_at < now() at time zone 'UTC' - interval 1 hour as is_failed
 from generate_series(getvariable('first_run'), now() at time zone 'UTC', interval 1 hour) as hours(started_at);
 
 insert into main.patients_history
