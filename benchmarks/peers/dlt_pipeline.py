@@ -20,7 +20,7 @@ PAGE_SIZE = 100
 def patients(
     client: RESTClient,
     # dlt finds what is incremental by the default
-    updated_at: dlt.sources.incremental[str] = dlt.sources.incremental("updated_at", row_order="desc"),  # noqa: B008
+    updated_at: dlt.sources.incremental[str] = dlt.sources.incremental("updated_at", row_order="desc"),  # noqa: B008 (dlt's way)
 ) -> Iterator[Any]:
     """Yield the pages; dlt closes this generator when it meets a patient from before the last value.
 

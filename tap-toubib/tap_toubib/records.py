@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Annotated, Any, Generic, Required, TypedDict, TypeVar
 
 import msgspec
-import simplejson  # type: ignore[import-untyped]
+import simplejson  # type: ignore[import-untyped]  # the package has no types
 
 from tap_toubib.columns import INT64, PRIMARY_KEY, JSONSchema, get_key, is_json_text
 from tap_toubib.values import to_decimal, to_double, to_id, to_json_text, to_utc

@@ -55,7 +55,7 @@ class PatientsStream(RESTStream[int]):
         return Pages(start_value=0, page_size=PAGE_SIZE)
 
     # the SDK's signature
-    def get_url_params(self, context: Context | None, next_page_token: int | None) -> dict[str, Any]:  # noqa: ARG002
+    def get_url_params(self, context: Context | None, next_page_token: int | None) -> dict[str, Any]:  # noqa: ARG002 (the SDK's)
         """Return the query of a page."""
         return {
             "sort_field": self.replication_key,
