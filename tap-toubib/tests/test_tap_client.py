@@ -161,7 +161,7 @@ def test_answer_after_failures_is_used_and_every_attempt_counted(api: Api, conne
 
 def waits(caplog: pytest.LogCaptureFixture) -> list[float]:
     """Return the seconds before each further attempt, as they were logged."""
-    return [record.args[1] for record in caplog.records if isinstance(record.args, tuple)]  # type: ignore[misc]  # their type is told to nobody
+    return [record.args[1] for record in caplog.records if isinstance(record.args, tuple)]  # type: ignore[misc]  # logging types them as objects
 
 
 def test_waits_grow_twofold(api: Api, connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
