@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from dbt_process import Dbt
 from story import Story, read_story, tell_story, write_story
-from support import Destination
+from support import Api, Destination, bundled_api
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -23,9 +24,10 @@ def destination(tmp_path: Path) -> Destination:
 
 
 @pytest.fixture(scope="session")
-def dbt() -> Iterator[Dbt]:
+def dbt(pytestconfig: pytest.Config) -> Iterator[Dbt]:
     """A dbt that has parsed the project, for any number of databases."""
-    with Dbt() as process:
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+    with Dbt(pytestconfig.cache.mkdir(f"dbt-{worker}")) as process:
         yield process
 
 
@@ -54,3 +56,16 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
         if not file.exists():
             write_story(tell_story(folder / "story"), file)
     return read_story(file)
+
+
+@pytest.fixture
+def loaded(story: Story, tmp_path: Path) -> Destination:
+    """A copy of the story's destination, with its state."""
+    return story.copy_destination(tmp_path / "folder")
+
+
+@pytest.fixture
+def api(story: Story, tmp_path: Path) -> Iterator[Api]:
+    """What the API of the story shows in the end."""
+    with bundled_api(Path(shutil.copy(story.database, tmp_path))) as running:
+        yield running

@@ -16,12 +16,19 @@ PROJECT = Path(__file__).parents[1]
 
 
 class Dbt:
-    """The process of `dbt_server.py`, which ends with the block that it is used in."""
+    """The process of `dbt_server.py`, which ends with the block that it is used in.
+
+    Args:
+        folder: Where the parsed project is kept from one session of tests to the next.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
 
     def __enter__(self) -> Self:
         python = PROJECT / ".meltano/utilities/dbt/venv/bin/python"
         self._process = subprocess.Popen(
-            [python, "-W", "ignore", PROJECT / "tests/dbt_server.py"],
+            [python, "-W", "ignore", PROJECT / "tests/dbt_server.py", self._folder],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -1,6 +1,6 @@
-"""Run dbt commands one after the other, each in a fork of this process, which has imported dbt and parsed the project.
+"""Run dbt commands one after the other, each in a fork of this process, which has parsed and built the project once.
 
-It is started with dbt's own interpreter. A line of JSON names the file and the arguments, a line of JSON answers.
+It is started with dbt's own interpreter and a folder. A line of JSON names the file and the arguments, another answers.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.cli.main import dbtRunner
 
 if TYPE_CHECKING:
@@ -22,8 +23,9 @@ PROJECT = Path(__file__).parents[1] / "transform"
 
 
 def invoke(arguments: list[str], manifest: Manifest | None = None) -> dbtRunner:
-    where = ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT), "--no-use-colors", "--no-write-json"]
-    result = dbtRunner(manifest=manifest).invoke([*arguments, *where])
+    where = ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT)]
+    how = ["--no-use-colors", "--no-write-json", "--log-level-file", "none"]
+    result = dbtRunner(manifest=manifest).invoke([*arguments, *where, *how])
     if result.exception:
         traceback.print_exception(result.exception)
     return result
@@ -54,21 +56,27 @@ def run_in_fork(path: str, arguments: list[str], manifest: Manifest) -> dict[str
 def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ |= {
-            "DBT_DUCKDB_PATH": f"{folder}/parsed.duckdb",
-            "DBT_TARGET_PATH": folder,
-            "DBT_LOG_PATH": folder,
-            "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
-            "TZ": "UTC",
-        }
-        parsed = invoke(["parse", "--quiet"])
-        if not parsed.success:
-            sys.exit(1)
-        for line in sys.stdin:
-            command = json.loads(line)
-            answer = run_in_fork(command["path"], command["arguments"], parsed.result)
-            print(json.dumps(answer), file=answers, flush=True)
+    # dbt keeps here what it has parsed; another path of the database would make it parse again
+    [folder] = sys.argv[1:]
+    database = Path(folder) / "parsed.duckdb"
+    database.unlink(missing_ok=True)
+    os.environ |= {
+        "DBT_DUCKDB_PATH": str(database),
+        "DBT_TARGET_PATH": folder,
+        "DBT_LOG_PATH": folder,
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+        "TZ": "UTC",
+    }
+    parsed = invoke(["parse", "--quiet"])
+    # what dbt imports and compiles when it needs it first is there for every fork: a third of a small build
+    build = ["build", "--quiet", "--exclude-resource-type", "unit_test"]
+    if not (parsed.success and invoke(build, parsed.result).success):
+        sys.exit(1)
+    DuckDBConnectionManager.close_all_connections()
+    for line in sys.stdin:
+        command = json.loads(line)
+        answer = run_in_fork(command["path"], command["arguments"], parsed.result)
+        print(json.dumps(answer), file=answers, flush=True)
 
 
 if __name__ == "__main__":

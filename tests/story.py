@@ -1,14 +1,19 @@
-"""The main story: a first run, changes through the API, a second run, and a third one with nothing to do."""
+"""The main story: a first run, changes through the API, a second run that tells all it can, and a third one, at a
+terminal, with nothing to do.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import pty
+import re
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from support import Api, Destination, bundled_api
+from support import CONNECTOR, Api, Destination, bundled_api
 
 PATIENTS = 1_234
 UPDATED = [7, 500, PATIENTS]
@@ -27,6 +32,18 @@ HOSTILE = [
     "'; drop table patients; --",
     "\u2028 line separator",
 ]
+MARKER = "Marker7f3a"
+"""In what the second run loads, where a patient has text, in two lines."""
+TOKEN = "Token-5c1e"  # noqa: S105 (made up)
+"""Of the second run."""
+TALKATIVE = {
+    "MELTANO_CLI_LOG_LEVEL": "debug",
+    "TAP_TOUBIB_LOGLEVEL": "DEBUG",
+    "TARGET_DUCKDB_LOGLEVEL": "DEBUG",
+    "DBT_DEBUG": "true",
+    "DBT_LOG_LEVEL": "debug",
+}
+"""All that could make a run say more."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +54,14 @@ class Story:
         folder: Of the destination, with its state, and of the copies.
         source: What the API showed.
         printed: What the runs printed.
+        shown: What the third showed at its terminal, without what moves the cursor and colours.
         created: The ids of the patients that were created after the first run.
     """
 
     folder: str
     source: list[list[dict[str, Any]]]
     printed: list[str]
+    shown: list[str]
     created: list[int]
 
     @property
@@ -62,14 +81,15 @@ class Story:
 
     @property
     def after(self) -> list[Destination]:
-        """Copies, one after each run."""
-        return [Destination(Path(self.folder) / f"after_{number}.duckdb") for number in range(len(self.printed))]
+        """Copies, one after each run, with what it left beside the file."""
+        name = self.destination.path.name
+        return [Destination(Path(self.folder) / f"after_{number}" / name) for number in range(len(self.source))]
 
 
 def tell_story(folder: Path) -> Story:
     """Run on a destination in a folder that does not exist yet."""
     folder.mkdir()
-    story = Story(str(folder), [], [], [])
+    story = Story(str(folder), [], [], [], [])
     with bundled_api(story.database, PATIENTS) as api:
         for patient_id, name in enumerate(HOSTILE, start=100):
             api.update(patient_id, first_name=name)
@@ -79,24 +99,52 @@ def tell_story(folder: Path) -> Story:
             api.update(patient_id, last_name=f"Née-{patient_id}")
         story.created.extend(create(api, number)["id"] for number in range(2))
         api.delete(DELETED)
-        run(story, api)
-        run(story, api)
+        run(story, api, TAP_TOUBIB_AUTH_TOKEN=TOKEN, **TALKATIVE)
+        story.shown.append(run_at_terminal(story.destination, api.url))
+        keep(story, api)
     return story
 
 
-def run(story: Story, api: Api) -> None:
-    outcome = story.destination.make("run", api_url=api.url)
+def run(story: Story, api: Api, **environment: str) -> None:
+    variables = [f"{name}={value}" for name, value in environment.items()]
+    outcome = story.destination.make("run", *variables, api_url=api.url)
     assert outcome.returncode == 0, outcome.stdout
-    story.source.append([*api.patients().values()])
     story.printed.append(outcome.stdout)
-    story.destination.copy(story.after[-1].path)
+    keep(story, api)
+
+
+def run_at_terminal(destination: Destination, api_url: str) -> str:
+    settings = {
+        "TERM": "xterm",
+        "COLUMNS": "80",
+        "API_BASEURL": api_url,
+        "DESTINATION_DUCKDB_PATH": str(destination.path),
+    }
+    shown = b""
+
+    def read(terminal: int) -> bytes:
+        nonlocal shown
+        chunk = os.read(terminal, 1 << 16)
+        shown += chunk
+        return chunk
+
+    environment = [f"{name}={value}" for name, value in settings.items()]
+    status = pty.spawn(["env", *environment, str(CONNECTOR), "run", "--publish"], read)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+    assert os.waitstatus_to_exitcode(status) == 0, text
+    return text
+
+
+def keep(story: Story, api: Api) -> None:
+    story.source.append([*api.patients().values()])
+    story.copy_destination(story.after[-1].path.parent)
 
 
 def create(api: Api, number: int) -> dict[str, Any]:
     return api.create(
-        email=f"new{number}@example.org",
+        email=f"{MARKER}{number}@example.org",
         first_name="Zoë",
-        last_name="Ny",
+        last_name=f"{MARKER}\n{MARKER}",
         date_of_birth="2001-02-03",
         total_visits=0,
     )
