@@ -165,9 +165,11 @@ def test_readers_and_writers_at_once(serve: Callable[..., Call], tmp_path: Path)
             pool.submit(call, "POST", "/v1/patients", SOMEONE | {"email": f"zoe.{number}@example.com"})
             for number in range(100)
         ]
-        assert {read.result()[0] for read in reads} == {200}
-        assert {write.result()[0] for write in writes} == {201}
-        done.set()
+        try:
+            assert {read.result()[0] for read in reads} == {200}
+            assert {write.result()[0] for write in writes} == {201}
+        finally:
+            done.set()
         assert rounds.result() > 0
     assert call("GET", "/v1/patients")[1]["meta"]["total_items"] == 1100
 
