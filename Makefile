@@ -71,7 +71,8 @@ api: build ## Serve the bundled API on port 8000 until Ctrl+C
 
 # what the tests of all packages need is installed before them
 TESTS := build-report-local .venvs/dev/installed .venvs/sql/installed
-PYTEST := .venvs/dev/bin/pytest --numprocesses auto --dist worksteal
+# a worker more than cores: tests also wait
+PYTEST := .venvs/dev/bin/pytest --numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist worksteal
 
 test: $(TESTS) ## Run the tests that a contributor runs all day, in minutes
 	@$(PYTEST) -m "not complete" $(PYTEST_ARGS)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SIZES = {5_000_000: 256, 20_000_000: 1_024}
-"""Rows of log, and in how many buckets: about as many rows in each."""
+"""Observations, and in how many buckets: about as many rows in each."""
 FIRST = "first build"
 CHANGES = 1_000
 TOUCHED = 16
@@ -58,7 +58,7 @@ class Cost:
 
 def observe(spark: Spark, ids: str, *, visit: int) -> None:
     """Add a file to raw with an observation of each patient that a query names, changed with each visit."""
-    file = spark.log / f"patients-2025010{visit + 1}T000000.jsonl"
+    file = spark.raw / f"patients-2025010{visit + 1}T000000.jsonl"
     duckdb.execute(OBSERVATIONS.format(visit=visit, ids=ids, file=file))
 
 
@@ -129,13 +129,13 @@ def builds(spark: Spark, rows: int) -> Iterator[tuple[str, Cost]]:
 
 def main() -> None:
     """Print the costs at each size as they come, and how the first builds compare."""
-    click.echo(f"{'rows of log':>11}  {'dbt run':<32}{'s':>6}{'MB':>7}{'rows read':>13}{'buckets written':>17}")
+    click.echo(f"{'observations':>12}  {'dbt run':<32}{'s':>6}{'MB':>7}{'rows read':>13}{'buckets written':>17}")
     seconds_per_row = []
     for rows, buckets in SIZES.items():
         with tempfile.TemporaryDirectory() as folder, cluster(Path(folder) / "cluster") as master:
             for name, cost in builds(Spark(Path(folder) / "spark", master, buckets), rows):
                 cells = f"{cost.seconds:>6.0f}{cost.megabytes:>7.0f}{cost.rows:>13,}{cost.written:>17}"
-                click.echo(f"{rows:>11,}  {name:<32}{cells}")
+                click.echo(f"{rows:>12,}  {name:<32}{cells}")
                 if name == FIRST:
                     seconds_per_row.append(cost.seconds / rows)
     small, large = seconds_per_row

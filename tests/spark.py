@@ -95,7 +95,7 @@ def add_to_raw(spark: Spark, step: int, rows: list[Row], runs: list[Run]) -> Non
     for stream, records in (("patients", patients), ("syncs", syncs)):
         lines = "".join(json.dumps(record) + "\n" for record in records)
         # what a kill leaves
-        (spark.log / f"{stream}-2024010{step}T000000.jsonl").write_text(lines + '{"id": 1, "first_')
+        (spark.raw / f"{stream}-2024010{step}T000000.jsonl").write_text(lines + '{"id": 1, "first_')
 
 
 def assert_same(destination: Destination, table: str, files: str) -> None:
@@ -181,7 +181,7 @@ def test_a_run_writes_the_buckets_of_changed_patients_anew_and_no_others(replica
         json.dumps({"id": patient, "last_name": "Changed", "updated_at": now, "_sdc_extracted_at": now})
         for patient, _ in changed
     ]
-    (spark.log / "patients-20240109T000000.jsonl").write_text("\n".join(lines) + "\n")
+    (spark.raw / "patients-20240109T000000.jsonl").write_text("\n".join(lines) + "\n")
     spark.dbt("run")
     assert spark.history("select count(*) from history where last_name = 'Changed' and is_current") == [(CHANGES,)]
     for table in tables:
@@ -218,7 +218,7 @@ def test_a_history_that_was_moved_is_the_same_and_goes_on(
     *_, before, after = STEPS
     with duckdb.connect(str(replicas.duckdb[before].path)) as connection:
         for table in ("patients", "rejected_records", "syncs"):
-            connection.execute(f"copy raw.{table} to '{spark.log / table}.parquet'")
+            connection.execute(f"copy raw.{table} to '{spark.raw / table}.parquet'")
     spark.dbt("run")
     assert_same(replicas.duckdb[before], "main.patients_history", spark.glob("main.patients_history"))
 
@@ -227,15 +227,15 @@ def test_a_history_that_was_moved_is_the_same_and_goes_on(
     assert_same(replicas.duckdb[after], "main.patients_history", spark.glob("main.patients_history"))
 
 
-def test_meltano_adds_to_the_log_and_builds_from_it(master: str, tmp_path: Path) -> None:
+def test_meltano_adds_to_raw_and_builds_from_it(master: str, tmp_path: Path) -> None:
     spark = Spark(tmp_path / "spark", master, BUCKETS)
     spark.configure(SETTINGS)
     environment = spark.environment | {
-        "TOUBIB_LOG": str(spark.log),
+        "TOUBIB_RAW": str(spark.raw),
         "MELTANO_DATABASE_URI": f"sqlite:///{tmp_path}/meltano.db",
         "XDG_STATE_HOME": str(tmp_path),
     }
-    del environment["DBT_SPARK_LOG"]
+    del environment["DBT_SPARK_RAW"]
     meltano = (PROJECT / ".venv/bin/meltano", "--environment=spark", "run", "tap-toubib", "target-jsonl")
     with bundled_api(tmp_path / "toubib.sqlite", 130) as api:
         outcome = run(*meltano, API_BASEURL=api.url, **environment)

@@ -42,8 +42,8 @@ class Spark:
     buckets: int
 
     @property
-    def log(self) -> Path:
-        return self.folder / "log"
+    def raw(self) -> Path:
+        return self.folder / "raw"
 
     def files(self, table: str) -> list[Path]:
         """Return the files of a table."""
@@ -63,7 +63,7 @@ class Spark:
 
     def configure(self, settings: Mapping[str, str]) -> None:
         """Write the configuration of Spark; raw and the warehouse begin empty."""
-        self.log.mkdir(parents=True)
+        self.raw.mkdir(parents=True)
         all_settings = {
             "spark.master": self.master,
             "spark.driver.host": HOST,
@@ -82,7 +82,7 @@ class Spark:
         return {
             "SPARK_CONF_DIR": str(self.folder),
             "SPARK_LOCAL_IP": HOST,
-            "DBT_SPARK_LOG": str(self.log),
+            "DBT_SPARK_RAW": str(self.raw),
             "DBT_TARGET_PATH": str(self.folder / "dbt"),
             "DBT_LOG_PATH": str(self.folder / "logs"),
             "TZ": "UTC",

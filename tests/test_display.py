@@ -6,9 +6,13 @@ import json
 import re
 from pathlib import Path
 
+import duckdb
 import pytest
 from story import PATIENTS, Story
 from support import CONNECTOR, Api, Destination, run
+
+from toubib_connector.destination import Destination as Shown
+from toubib_connector.summary import show_summary
 
 DEAD = "http://127.0.0.1:1"
 
@@ -59,6 +63,20 @@ def test_a_failed_run_says_why_and_is_recorded(loaded: Destination) -> None:
     table = [line for line in shown.splitlines() if "requests" in line or re.match(r" \d{4}-", line)]
     assert len(table) == 5
     assert max(map(len, table)) <= 80
+
+
+def test_of_many_rejected_records_some_are_named(empty: Destination, capsys: pytest.CaptureFixture[str]) -> None:
+    with duckdb.connect(str(empty.path)) as connection:
+        connection.execute("""
+            insert into raw.syncs (started_at, kind) values (timestamp '2024-01-01', 'full');
+            insert into raw.rejected_records (id, field, _sdc_extracted_at)
+            select range, 'email', timestamp '2024-01-01' from range(10, 1234)
+        """)
+        show_summary(connection, Shown(empty.path), tests=5, seconds=1)
+    warning, *_ = capsys.readouterr().out.splitlines()
+    assert warning.startswith("Warning: Could not be loaded, and is in raw.rejected_records: 10 (email), ")
+    assert warning.count("(email)") == 20
+    assert warning.endswith(", 1,204 others")
 
 
 EMIT = """

@@ -69,7 +69,7 @@ def said(destination: Destination, api_url: str) -> str:
     return lines[0]
 
 
-@pytest.mark.parametrize("status", [401, 404])
+@pytest.mark.parametrize("status", [401, pytest.param(404, marks=pytest.mark.complete)])
 def test_patients_that_cannot_be_read(loaded: Destination, status: int) -> None:
     with serving(api_that_answers(status, healthy=True)) as url:
         line = said(loaded, url)

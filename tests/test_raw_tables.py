@@ -105,7 +105,7 @@ def test_ids_that_become_texts_go_on_with_their_history(raw: Raw) -> None:
 
 
 def test_a_column_can_have_any_name(raw: Raw) -> None:
-    names = ["it's", 'an "odd" one', "prénom", "a.b", "select", "back\\slash", "with space", "{{ jinja }}", "contents"]
+    names = ['it\'s an "odd" one', "prénom.b", "select", "back\\slash {{ jinja }}", "contents"]
     names += [
         "position",
         "barrier",
@@ -268,7 +268,13 @@ AS_THE_LOADER_TAKES_IT_OVER = [
 ]
 
 
-@pytest.mark.parametrize("taken_over", [[], AS_THE_LOADER_TAKES_IT_OVER], ids=["by a build", "by a load and a build"])
+@pytest.mark.parametrize(
+    "taken_over",
+    [
+        pytest.param([], marks=pytest.mark.complete, id="by a build"),
+        pytest.param(AS_THE_LOADER_TAKES_IT_OVER, id="by a load and a build"),
+    ],
+)
 def test_a_file_of_the_last_release_is_taken_over(tmp_path: Path, dbt: Dbt, taken_over: list[str]) -> None:
     raw = Raw(tmp_path / "patients.duckdb", dbt)
     raw.execute(LAST_RELEASE)

@@ -58,6 +58,7 @@ def test_records_that_fit_no_type_are_quarantined(destination: Destination) -> N
     assert counted == "Warning: The source has 10 patients, the destination 3"
     assert summary.startswith("3 new, 0 changed, 0 deleted, 7 rejected; ")
     assert MARKER not in outcome.stdout
+    assert ", 7 rejected records\n" in destination.run("status").stdout
     assert destination.query("select patient_id from main.patients order by 1") == [(1,), (3,), (11,)]
     kept = destination.query("select record from raw.rejected_records")
     sent = [json.loads(text.replace("%s", MARKER)) for text, _ in BAD.values()]

@@ -26,7 +26,7 @@ select
   (select count(*) from main.patients),
   (select count(*) from main.patients_history),
   (select count(*) from raw.patients),
-  (select count(distinct id) from raw.rejected_records)
+  (select count(distinct record) from raw.rejected_records)
 from main.syncs
 having count(*) > 0
 """

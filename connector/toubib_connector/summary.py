@@ -32,10 +32,14 @@ from last_sync
 """
 
 REJECTED_QUERY = """
-select distinct coalesce(try_cast(id as hugeint)::varchar, 'without id') || coalesce(' (' || field || ')', '')
-from raw.rejected_records
-where _sdc_extracted_at >= (select max(started_at) from raw.syncs)
-order by 1
+with rejected as (
+  select distinct coalesce(try_cast(id as hugeint)::varchar, 'without id') || coalesce(' (' || field || ')', '') as name
+  from raw.rejected_records
+  where _sdc_extracted_at >= (select max(started_at) from raw.syncs)
+)
+
+select name, count(*) over () from rejected
+order by name
 limit 20
 """
 
@@ -53,8 +57,11 @@ def show_summary(connection: duckdb.DuckDBPyConnection, destination: Destination
     """
     *counts, requests, patients, in_the_source = connection.execute(QUERY).fetchone() or (0,) * 8
     # of a record its id and the field, never the value
-    if rejected := [row[0] for row in connection.execute(REJECTED_QUERY).fetchall()]:
-        say(f"Warning: Could not be loaded, and is in raw.rejected_records: {', '.join(rejected)}", "warning")
+    if rejected := connection.execute(REJECTED_QUERY).fetchall():
+        names = [name for name, _ in rejected]
+        if others := rejected[0][1] - len(names):
+            names.append(f"{others:,} others")
+        say(f"Warning: Could not be loaded, and is in raw.rejected_records: {', '.join(names)}", "warning")
     if in_the_source != patients:
         say(f"Warning: The source has {in_the_source} patients, the destination {patients}", "warning")
     counted = dict(zip(STYLES, counts, strict=True))

@@ -46,7 +46,7 @@ def address(line: str) -> str:
     return match[0]
 
 
-@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("stop", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.complete)])
 def test_serve_change_stop(tmp_path: Path, call: Call, stop: signal.Signals) -> None:
     database = str(tmp_path / "toubib.sqlite")
     with served("--database", database, "--port", "0", "--patients", "20") as (process, line):

@@ -147,6 +147,7 @@ def test_the_id_of_a_removed_patient_is_not_given_again(serve: Callable[..., Cal
     assert call("POST", "/v1/patients", SOMEONE)[1]["data"]["id"] == 6
 
 
+@pytest.mark.complete
 def test_readers_and_writers_at_once(serve: Callable[..., Call], tmp_path: Path) -> None:
     call = serve(patients=1000)
     done = threading.Event()

@@ -78,7 +78,7 @@
 {# The lines that a stream has in raw: of the files of the runs, and of the one that a history was moved with. What was
    cut off when a load was killed is not a line. #}
 {% macro lines(stream, since='0001-01-01') -%}
-  {%- set folder = env_var('DBT_SPARK_LOG') %}
+  {%- set folder = env_var('DBT_SPARK_RAW') %}
   {%- set is_new = "_metadata.file_modification_time > timestamp '" ~ since ~ "'" %}
   select
     value,
