@@ -79,7 +79,7 @@ test: $(TESTS) ## Run the tests that a contributor runs all day, in minutes
 
 test-all: $(TESTS) ## The same, and what takes longer: kills, the clock, more examples, endurance, containers, Spark
 	@$(PYTEST) --hypothesis-profile complete $(PYTEST_ARGS)
-	@$(MAKE) --no-print-directory endurance RUNS=$(or $(RUNS),20)
+	@$(MAKE) --no-print-directory endurance RUNS=$(or $(RUNS),15)
 	@if docker info >/dev/null 2>&1; then $(MAKE) --no-print-directory test-docker; \
 	  else echo "Left out: the containers, since no Docker engine answers"; fi
 	@if java -version 2>&1 | grep -q 'version "17'; then $(MAKE) --no-print-directory test-spark; \

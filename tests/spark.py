@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from dbt_process import Dbt
 
 STEPS = range(4)
+BUILT = (1, 3)
+"""The steps after which Spark builds, too: a start of it takes longer than a build."""
 SETTINGS = {"spark.sql.shuffle.partitions": "4", "spark.executor.memory": "1g", "spark.driver.memory": "1g"}
 BUCKETS = 32
 CHANGES = 1_000
@@ -47,17 +49,17 @@ CHANGES = 1_000
 
 @dataclass(frozen=True)
 class Replicas:
-    """The same observations built in both engines in four steps.
+    """The same observations built in both engines.
 
     Attributes:
         spark: What Spark has after the last step.
         duckdb: DuckDB's file after each step.
-        histories: The files of Spark's history after each step.
+        histories: The files of Spark's history after each step that it built.
     """
 
     spark: Spark
     duckdb: list[Destination]
-    histories: list[str]
+    histories: dict[int, str]
 
 
 def instant(microseconds: int | None) -> str | None:
@@ -140,22 +142,24 @@ def replicas(rows: list[Row], master: str, tmp_path_factory: pytest.TempPathFact
     dbt.build(destination.path)
     spark = Spark(folder / "spark", master, BUCKETS)
     spark.configure(SETTINGS)
-    copies, histories = [], []
+    copies, histories = [], {}
     for step in STEPS:
         new = [row for row in rows if row.build == step]
         append(destination.path, new, runs_of(step), step)
         dbt.build(destination.path)
         copies.append(destination.copy(folder / f"{step}.duckdb"))
         add_to_raw(spark, step, new, runs_of(step))
+        if step not in BUILT:
+            continue
         # the data tests look at all that was built since they last passed
         command = ["build", "--exclude-resource-type", "unit_test"] if step == STEPS[-1] else ["run"]
         spark.dbt(*command)
         shutil.copytree(folder / "spark/warehouse/main.db/patients_history", folder / str(step))
-        histories.append(f"{folder / str(step)}/*/*.parquet")
+        histories[step] = f"{folder / str(step)}/*/*.parquet"
     return Replicas(spark, copies, histories)
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", BUILT)
 def test_the_history_is_that_of_duckdb(replicas: Replicas, step: int) -> None:
     assert_same(replicas.duckdb[step], "main.patients_history", replicas.histories[step])
 

@@ -64,13 +64,16 @@ class Spark:
     def configure(self, settings: Mapping[str, str]) -> None:
         """Write the configuration of Spark; raw and the warehouse begin empty."""
         self.raw.mkdir(parents=True)
+        temporary = self.folder / "temporary"
+        temporary.mkdir()
         all_settings = {
             "spark.master": self.master,
             "spark.driver.host": HOST,
             "spark.driver.bindAddress": HOST,
             "spark.sql.warehouse.dir": self.folder / "warehouse",
             "spark.hadoop.javax.jdo.option.ConnectionURL": f"jdbc:derby:{self.folder}/metastore;create=true",
-            "spark.driver.extraJavaOptions": f"-Dderby.system.home={self.folder}",
+            "spark.driver.extraJavaOptions": f"-Dderby.system.home={self.folder} -Djava.io.tmpdir={temporary}",
+            "spark.local.dir": temporary,
             "spark.ui.enabled": "false",
             **settings,
         }

@@ -24,6 +24,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.fixture(autouse=True)
+def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder for the bundled API's data that is not the user's."""
+    (tmp_path / "data").mkdir()
+    monkeypatch.setattr(module, "PROJECT", tmp_path)
+
+
 def api_that_answers(*statuses: int, text: str = '"OK"', **info: Any) -> FastAPI:
     """An API whose health has one status after the other, the last one from then on."""
     app = FastAPI(openapi_url=None)

@@ -143,6 +143,7 @@ def test_an_error_of_dbt_is_told_without_the_value(loaded: Destination, api: Api
 def test_meltano_by_itself_withholds_the_value_too(loaded: Destination) -> None:
     break_the_transform(loaded)
     environment = TALKATIVE | {"DESTINATION_DUCKDB_PATH": str(loaded.path), "DBT_LOG_PATH": f"{loaded.path}.work"}
+    environment |= {"DBT_TARGET_PATH": f"{loaded.path}.work/dbt"}
     environment |= {"MELTANO_DATABASE_URI": f"sqlite:///{loaded.path}.meltano.db", "DBT_LOG_LEVEL_FILE": "none"}
     outcome = command(PROJECT / ".venv/bin/meltano", "run", "dbt:build", **environment)
     assert outcome.returncode != 0
