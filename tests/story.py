@@ -53,15 +53,13 @@ class Story:
     Attributes:
         folder: Of the destination, with its state, and of the copies.
         source: What the API showed.
-        printed: What the runs printed.
-        shown: What the third showed at its terminal, without what moves the cursor and colours.
+        printed: What the runs printed, without what moves the cursor and colours.
         created: The ids of the patients that were created after the first run.
     """
 
     folder: str
     source: list[list[dict[str, Any]]]
     printed: list[str]
-    shown: list[str]
     created: list[int]
 
     @property
@@ -83,13 +81,13 @@ class Story:
     def after(self) -> list[Destination]:
         """Copies, one after each run, with what it left beside the file."""
         name = self.destination.path.name
-        return [Destination(Path(self.folder) / f"after_{number}" / name) for number in range(len(self.source))]
+        return [Destination(Path(self.folder) / f"after_{number}" / name) for number in range(len(self.printed))]
 
 
 def tell_story(folder: Path) -> Story:
     """Run on a destination in a folder that does not exist yet."""
     folder.mkdir()
-    story = Story(str(folder), [], [], [], [])
+    story = Story(str(folder), [], [], [])
     with bundled_api(story.database, PATIENTS) as api:
         for patient_id, name in enumerate(HOSTILE, start=100):
             api.update(patient_id, first_name=name)
@@ -100,8 +98,7 @@ def tell_story(folder: Path) -> Story:
         story.created.extend(create(api, number)["id"] for number in range(2))
         api.delete(DELETED)
         run(story, api, TAP_TOUBIB_AUTH_TOKEN=TOKEN, **TALKATIVE)
-        story.shown.append(run_at_terminal(story.destination, api.url))
-        keep(story, api)
+        keep(story, api, run_at_terminal(story.destination, api.url))
     return story
 
 
@@ -109,17 +106,11 @@ def run(story: Story, api: Api, **environment: str) -> None:
     variables = [f"{name}={value}" for name, value in environment.items()]
     outcome = story.destination.make("run", *variables, api_url=api.url)
     assert outcome.returncode == 0, outcome.stdout
-    story.printed.append(outcome.stdout)
-    keep(story, api)
+    keep(story, api, outcome.stdout)
 
 
 def run_at_terminal(destination: Destination, api_url: str) -> str:
-    settings = {
-        "TERM": "xterm",
-        "COLUMNS": "80",
-        "API_BASEURL": api_url,
-        "DESTINATION_DUCKDB_PATH": str(destination.path),
-    }
+    environment = ["TERM=xterm", "COLUMNS=80", f"API_BASEURL={api_url}", f"DESTINATION_DUCKDB_PATH={destination.path}"]
     shown = b""
 
     def read(terminal: int) -> bytes:
@@ -128,14 +119,14 @@ def run_at_terminal(destination: Destination, api_url: str) -> str:
         shown += chunk
         return chunk
 
-    environment = [f"{name}={value}" for name, value in settings.items()]
     status = pty.spawn(["env", *environment, str(CONNECTOR), "run", "--publish"], read)
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
     assert os.waitstatus_to_exitcode(status) == 0, text
     return text
 
 
-def keep(story: Story, api: Api) -> None:
+def keep(story: Story, api: Api, printed: str) -> None:
+    story.printed.append(printed)
     story.source.append([*api.patients().values()])
     story.copy_destination(story.after[-1].path.parent)
 
@@ -143,7 +134,7 @@ def keep(story: Story, api: Api) -> None:
 def create(api: Api, number: int) -> dict[str, Any]:
     return api.create(
         email=f"{MARKER}{number}@example.org",
-        first_name="Zoë",
+        first_name=f"{MARKER}\n{MARKER}",
         last_name=f"{MARKER}\n{MARKER}",
         date_of_birth="2001-02-03",
         total_visits=0,

@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 import pytest
 from dbt_process import Dbt
-from story import UPDATED, Story
+from story import UPDATED
 from support import PROJECT, Destination
 
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
@@ -20,11 +20,6 @@ STATEMENTS = [
     for statement in duckdb.extract_statements(block)
 ]
 QUERIES = sorted((PROJECT / "transform/analyses").glob("*.sql"))
-
-
-@pytest.fixture(scope="module")
-def loaded(tmp_path_factory: pytest.TempPathFactory, story: Story) -> Destination:
-    return story.copy_destination(tmp_path_factory.mktemp("database") / "folder")
 
 
 def ask(destination: Destination, *lines: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 from story import PATIENTS, Story
 from support import CONNECTOR, Api, Destination, run
 
-from toubib_connector.destination import Destination as Shown
+from toubib_connector.destination import Destination as ConnectorDestination
 from toubib_connector.summary import show_summary
 
 DEAD = "http://127.0.0.1:1"
@@ -44,9 +44,9 @@ def test_a_run_prints_lines_of_json_where_they_are_wanted(loaded: Destination, a
 
 
 def test_a_run_shows_its_progress_at_a_terminal(story: Story) -> None:
-    [text] = story.shown
+    text = story.printed[2]
     assert re.search(r"Models and tests .* (\d+) of \1 +100%", text)
-    assert re.search(r"1,235 +patients now\s+0 +new\s+0 +changed\s+0 +deleted", text)
+    assert re.search(r"1,235 +patients now\s+0 +new\s+0 +changed\s+0 +deleted\s+0 +recovered\s+0 +rejected", text)
     assert "Beginning sync" not in text
 
 
@@ -72,7 +72,7 @@ def test_of_many_rejected_records_some_are_named(empty: Destination, capsys: pyt
             insert into raw.rejected_records (id, field, _sdc_extracted_at)
             select range, 'email', timestamp '2024-01-01' from range(10, 1234)
         """)
-        show_summary(connection, Shown(empty.path), tests=5, seconds=1)
+        show_summary(connection, ConnectorDestination(empty.path), tests=5, seconds=1)
     warning, *_ = capsys.readouterr().out.splitlines()
     assert warning.startswith("Warning: Could not be loaded, and is in raw.rejected_records: 10 (email), ")
     assert warning.count("(email)") == 20

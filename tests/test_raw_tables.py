@@ -419,9 +419,8 @@ def tested(tmp_path_factory: pytest.TempPathFactory, dbt: Dbt) -> Raw:
     raw.load(3, {"id": "1", "email": "'c'", "updated_at": at(2)})
     raw.execute("update raw.syncs set total_items_after = 2")
     assert dbt.run(raw.destination.path, "run")[0] == 0
-    output = dbt.run(raw.destination.copy(folder / "copy.duckdb").path, "test", "--exclude-resource-type", "unit_test")[
-        1
-    ]
+    copy = raw.destination.copy(folder / "copy.duckdb")
+    output = dbt.run(copy.path, "test", "--exclude-resource-type", "unit_test")[1]
     assert "PASS=7 WARN=0 ERROR=0" in output, output
     return raw
 

@@ -94,7 +94,7 @@ def test_a_run_without_change_adds_no_version(story: Story) -> None:
 
 
 def test_a_run_begins_with_the_health_and_ends_with_a_summary(story: Story) -> None:
-    summaries = [printed.splitlines()[-1].split("; ")[0] for printed in story.printed]
+    summaries = [printed.splitlines()[-1].split("; ")[0] for printed in story.printed[:2]]
     assert summaries == [
         f"{PATIENTS} new, 0 changed, 0 deleted, 0 rejected",
         "2 new, 3 changed, 1 deleted, 0 rejected",
@@ -108,6 +108,4 @@ def test_a_run_begins_with_the_health_and_ends_with_a_summary(story: Story) -> N
 
 def test_no_value_of_a_patient_is_printed(story: Story) -> None:
     names = {patient[name] for patient in story.source[1] for name in ("email", "last_name")}
-    assert not [
-        name for name in names if len(name) > 5 and any(name in text for text in [*story.printed, *story.shown])
-    ]
+    assert not [name for name in names if len(name) > 5 and any(name in printed for printed in story.printed)]

@@ -131,9 +131,8 @@ def test_an_error_of_dbt_is_told_without_the_value(loaded: Destination, api: Api
     assert "Constraint Error: (withheld" in outcome.stdout.splitlines()[-1]
     assert "Done. PASS=" in log_of(loaded)
     assert told(loaded, outcome.stdout) == []
-    assert loaded.query(f"select outcome, contains(reason, '{MARKER}') from bookkeeping.runs order by started_at")[
-        2:
-    ] == [
+    recorded = loaded.query(f"select outcome, contains(reason, '{MARKER}') from bookkeeping.runs order by started_at")
+    assert recorded[2:] == [
         ("succeeded", None),
         ("failed", False),
     ]
