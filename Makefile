@@ -87,19 +87,19 @@ test-all: $(TESTS) ## The same, and what takes longer: kills, the clock, more ex
 
 BENCH := .venvs/dev .venvs/bench-dlt .venvs/bench-plain
 bench: build-local $(BENCH:=/installed) ## Measure beside dlt, a plain stack and the bare limit; SIZES=10000,100000
-	@PYTHONPATH=tap-toubib/testing .venvs/dev/bin/python benchmarks/bench.py $(if $(SIZES),--sizes $(SIZES)) $(BENCH_ARGS)
+	@.venvs/dev/bin/python benchmarks/bench.py $(if $(SIZES),--sizes $(SIZES)) $(BENCH_ARGS)
 
 test-docker: .venvs/dev/installed ## Test the images and what is typed, in containers
-	@.venvs/dev/bin/pytest tests/containers.py $(PYTEST_ARGS)
+	@.venvs/dev/bin/pytest tests/slow/containers.py $(PYTEST_ARGS)
 
 test-spark: build-spark .venvs/dev/installed ## Compare the history on a Spark cluster, started for it, with DuckDB's
-	@.venvs/dev/bin/pytest tests/spark.py $(PYTEST_ARGS)
+	@.venvs/dev/bin/pytest tests/slow/spark.py $(PYTEST_ARGS)
 
 bench-spark: build-spark .venvs/dev/installed ## Measure builds of the history on a Spark cluster at two sizes
-	@PYTHONPATH=tests .venvs/dev/bin/python benchmarks/on_spark.py
+	@.venvs/dev/bin/python benchmarks/on_spark.py
 
 endurance: build-local .venvs/dev/installed ## Run again and again under kills, outages and a full disk; RUNS=200
-	@.venvs/dev/bin/python tests/endurance.py $(or $(RUNS),200)
+	@.venvs/dev/bin/python tests/slow/endurance.py $(or $(RUNS),200)
 
 lint: .venvs/dev/installed ## Check style, types and SQL
 	@.venvs/dev/bin/ruff check

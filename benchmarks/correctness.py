@@ -19,9 +19,9 @@ from apis import Collection
 from contenders import CONTENDERS, Contender
 from fast_api import read_rows
 from runs import PAGE_SIZE
-from scripted_api import Answer, Api, serving
 from session import Bench
 
+from tap_toubib.testing import Answer, Api, serving
 from toubib_api import create_app
 
 Loss = tuple[str, str, int, int]

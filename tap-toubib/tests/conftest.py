@@ -12,11 +12,11 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from scripted_api import Api, Row, openapi, serving
 
 from tap_toubib import client
 from tap_toubib.streams.patients import PatientsStream
 from tap_toubib.tap import TapToubib
+from tap_toubib.testing import Api, Row, openapi, serving
 from toubib_api import create_app, prepare
 from toubib_api.testing import serving as serving_app
 

@@ -10,13 +10,13 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from scripted_api import Api, Row, day, fill
 from singer_sdk import Stream
 from singer_sdk.exceptions import ConfigurationError, RetriableAPIError
 
 from tap_toubib import batch_files
 from tap_toubib.streams.patients import PatientsStream
 from tap_toubib.tap import TapToubib
+from tap_toubib.testing import Api, Row, day, fill
 
 
 @pytest.fixture

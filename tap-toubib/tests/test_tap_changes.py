@@ -7,7 +7,8 @@ from math import ceil
 from typing import Any
 
 import pytest
-from scripted_api import LATER, Api, day, fill
+
+from tap_toubib.testing import LATER, Api, day, fill
 
 from .conftest import Runner, both_ways
 

@@ -11,10 +11,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from scripted_api import Api
 
 from tap_toubib.known_ids import KnownIds
 from tap_toubib.tap import TapToubib
+from tap_toubib.testing import Api
 
 Tap = Callable[..., subprocess.CompletedProcess[str]]
 

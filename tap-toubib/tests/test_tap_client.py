@@ -14,10 +14,10 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
-from scripted_api import Api
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 
 from tap_toubib.client import MAX_TRIES, ToubibClient, read_retry_after
+from tap_toubib.testing import Api
 
 Connect = Callable[..., ToubibClient]
 

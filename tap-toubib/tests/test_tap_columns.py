@@ -3,10 +3,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from scripted_api import TEXT, Api
 
 from tap_toubib.columns import describe, get_key, name_columns
 from tap_toubib.tap import TapToubib
+from tap_toubib.testing import TEXT, Api
 
 from .conftest import Runner
 

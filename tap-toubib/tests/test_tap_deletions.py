@@ -7,11 +7,11 @@ from random import Random
 from typing import Any
 
 import pytest
-from scripted_api import Api, Row, serving
 from singer_sdk.exceptions import ConfigurationError, FatalAPIError, RetriableAPIError
 
 from tap_toubib.known_ids import KnownIds
 from tap_toubib.streams.patients import PatientsStream
+from tap_toubib.testing import Api, Row, serving
 
 from .conftest import Output, Runner, both_ways
 

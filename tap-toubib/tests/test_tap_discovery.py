@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from pydantic import create_model
-from scripted_api import Api
 
 from tap_toubib.client import ToubibClient
 from tap_toubib.discovery import DEFAULT_PROPERTIES, discover, read_document
+from tap_toubib.testing import Api
 from toubib_api import create_app
 from toubib_api.schemas import Patient, SortField
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from scripted_api import LATER, TEXT, Api, Row, day, fill
 from singer_sdk.exceptions import FatalAPIError
+
+from tap_toubib.testing import LATER, TEXT, Api, Row, day, fill
 
 from .conftest import Runner, both_ways
 

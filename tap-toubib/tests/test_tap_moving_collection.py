@@ -12,10 +12,10 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
-from scripted_api import Api, Row
 from singer_sdk.exceptions import RetriableAPIError
 
 from tap_toubib.streams.patients import PatientsStream
+from tap_toubib.testing import Api, Row
 
 from .conftest import Runner
 

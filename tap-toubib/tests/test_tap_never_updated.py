@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from scripted_api import ANY_TIME, LATER, TEXT, Api, day, fill
+
+from tap_toubib.testing import ANY_TIME, LATER, TEXT, Api, day, fill
 
 from .conftest import Runner
 

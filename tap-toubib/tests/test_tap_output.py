@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from scripted_api import TEXT, Api, day, fill
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 
 from tap_toubib.tap import TapToubib
+from tap_toubib.testing import TEXT, Api, day, fill
 
 from .conftest import Runner, both_ways
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from scripted_api import Api
 
 from tap_toubib import progress
+from tap_toubib.testing import Api
 
 from .conftest import Runner
 

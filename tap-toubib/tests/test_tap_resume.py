@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from scripted_api import Api
 from singer_sdk.exceptions import RetriableAPIError
 
 from tap_toubib.known_ids import KnownIds
 from tap_toubib.streams.patients import PatientsStream
+from tap_toubib.testing import Api
 
 from .conftest import Runner, both_ways
 

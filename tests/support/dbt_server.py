@@ -19,7 +19,7 @@ from dbt.cli.main import dbtRunner
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
 
-PROJECT = Path(__file__).parents[1] / "transform"
+PROJECT = Path(__file__).parents[2] / "transform"
 
 
 def invoke(arguments: list[str], manifest: Manifest | None = None) -> dbtRunner:

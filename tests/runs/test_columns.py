@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from scripted_api import Api, serving
+
+from tap_toubib.testing import Api, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

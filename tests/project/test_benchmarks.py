@@ -18,8 +18,9 @@ from correctness import HOSTILE, faults, unrest, values
 from measure import Cost
 from report import Results, page, picture, shown
 from runs import FIRST_LOAD, LATENCY, find_steps, is_complete, load, load_alone, read_pages
-from scripted_api import Api, serving
 from session import Bench
+
+from tap_toubib.testing import Api, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,7 +12,7 @@ import duckdb
 if TYPE_CHECKING:
     from typing import Self
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 
 
 class Dbt:
@@ -28,7 +28,7 @@ class Dbt:
     def __enter__(self) -> Self:
         python = PROJECT / ".meltano/utilities/dbt/venv/bin/python"
         self._process = subprocess.Popen(
-            [python, "-W", "ignore", PROJECT / "tests/dbt_server.py", self._folder],
+            [python, "-W", "ignore", PROJECT / "tests/support/dbt_server.py", self._folder],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

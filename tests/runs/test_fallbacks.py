@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
-from scripted_api import Api, openapi, serving
+
+from tap_toubib.testing import Api, openapi, serving
 
 if TYPE_CHECKING:
     from support import Destination

@@ -21,7 +21,7 @@ from toubib_api.testing import serving
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 CONNECTOR = PROJECT / ".venv/bin/toubib-connector"
 
 
