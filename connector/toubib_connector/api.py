@@ -15,7 +15,8 @@ from requests.adapters import HTTPAdapter
 from requests.exceptions import InvalidHeader, InvalidSchema, InvalidURL, MissingSchema, SSLError
 from urllib3 import Retry
 
-from toubib_connector.log import Failure, say
+from toubib_connector.errors import Failure
+from toubib_connector.log import say
 from toubib_connector.settings import PROJECT
 
 LOCAL = "http://localhost:8000"

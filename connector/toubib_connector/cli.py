@@ -17,7 +17,7 @@ from toubib_connector.errors import fail_in_one_line
 from toubib_connector.log import say
 from toubib_connector.meltano import run_meltano
 from toubib_connector.published_copy import publish_copy
-from toubib_connector.runs import prepare_runs, record_run
+from toubib_connector.recorded_runs import prepare_runs, record_run
 from toubib_connector.schedule import Scheduler, read_outcome, read_schedules
 from toubib_connector.settings import API, DESTINATION, PROJECT, load_environment, locate, say_what_is_ignored
 from toubib_connector.source import check_source

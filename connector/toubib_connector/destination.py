@@ -16,7 +16,8 @@ from pathlib import Path
 
 import duckdb
 
-from toubib_connector.log import Failure, say
+from toubib_connector.errors import Failure
+from toubib_connector.log import say
 
 PLAIN_PATH = re.compile(r"[\w ./-]+")
 """In others Meltano, SQLAlchemy or dbt can see a variable, an escape or a parameter."""
@@ -48,6 +49,7 @@ class Destination:
 
         patients.duckdb
         patients.duckdb.meltano.db
+        patients.duckdb.runs.jsonl
         patients.duckdb.work/           work_folder; tools know it as tools_folder
             lock, run.log, outcome.json, dbt/
             scratch/                    of one run: batches of patients, configurations with the token
@@ -62,6 +64,11 @@ class Destination:
     def system_database(self) -> Path:
         """Meltano's system database, which holds the Singer state."""
         return self.path.with_name(f"{self.path.name}.meltano.db")
+
+    @property
+    def runs(self) -> Path:
+        """A line of JSON for each run."""
+        return self.path.with_name(f"{self.path.name}.runs.jsonl")
 
     @property
     def published(self) -> Path:

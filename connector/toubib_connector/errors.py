@@ -1,15 +1,40 @@
-"""What ends a command in one line, whatever it is."""
+"""Errors that end a command in one line."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
 
 import click
 import duckdb
 
-from toubib_connector.log import Failure
+from toubib_connector.log import is_json, say
 from toubib_connector.redaction import Redaction
+
+
+class Failure(click.ClickException):
+    """Ends a command with one line and exit code 1.
+
+    Attributes:
+        message: What happened, to what, what to do.
+        log: Where more about it stands.
+        patients_read: How far a run came, if it began.
+    """
+
+    def __init__(self, message: str, log: Path | None = None, patients_read: int | None = None) -> None:
+        super().__init__(message)
+        self.log = log
+        self.patients_read = patients_read
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the line, to the log or to standard error."""
+        line = f"{self.message.rstrip('.')}. The full log is {self.log}" if self.log else self.message
+        if is_json():
+            say(line, "critical")
+        else:
+            click.secho(f"Error: {line}", file=file, err=True, fg="red")
 
 
 @contextmanager

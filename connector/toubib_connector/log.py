@@ -6,8 +6,6 @@ import json
 import os
 import sys
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import IO, Any
 
 import click
 
@@ -50,26 +48,3 @@ def say(message: str, level: str = "info", logger: str = "toubib-connector") -> 
         click.echo(json.dumps({"timestamp": timestamp, "level": level, "logger": logger, "event": message}))
     else:
         click.secho(message, fg=COLORS.get(level))
-
-
-class Failure(click.ClickException):
-    """Ends a command with one line and exit code 1.
-
-    Attributes:
-        message: What happened, to what, what to do.
-        log: Where more about it stands.
-        patients_read: How far a run came, if it began.
-    """
-
-    def __init__(self, message: str, log: Path | None = None, patients_read: int | None = None) -> None:
-        super().__init__(message)
-        self.log = log
-        self.patients_read = patients_read
-
-    def show(self, file: IO[Any] | None = None) -> None:
-        """Print the line, to the log or to standard error."""
-        line = f"{self.message.rstrip('.')}. The full log is {self.log}" if self.log else self.message
-        if is_json():
-            say(line, "critical")
-        else:
-            click.secho(f"Error: {line}", file=file, err=True, fg="red")

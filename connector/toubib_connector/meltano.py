@@ -15,7 +15,8 @@ from typing import Any
 import psutil
 
 from toubib_connector.destination import Destination
-from toubib_connector.log import Failure, is_verbose
+from toubib_connector.errors import Failure
+from toubib_connector.log import is_verbose
 from toubib_connector.settings import MELTANO, PROJECT, make_meltano_environment
 from toubib_connector.system_database import discard_half_made
 

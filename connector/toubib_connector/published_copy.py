@@ -6,7 +6,7 @@ import os
 import shutil
 
 from toubib_connector.destination import Destination
-from toubib_connector.log import Failure
+from toubib_connector.errors import Failure
 
 
 def publish_copy(destination: Destination) -> None:

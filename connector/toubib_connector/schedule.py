@@ -17,7 +17,8 @@ from cronsim import CronSim, CronSimError
 from dateutil.tz import tzlocal
 
 from toubib_connector.destination import Destination
-from toubib_connector.log import Failure, say
+from toubib_connector.errors import Failure
+from toubib_connector.log import say
 from toubib_connector.settings import read_project
 
 RUN = (sys.executable, "-m", "toubib_connector", "run")

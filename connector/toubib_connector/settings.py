@@ -13,7 +13,8 @@ import yaml
 from dotenv import dotenv_values
 
 from toubib_connector.destination import Destination
-from toubib_connector.log import Failure, say
+from toubib_connector.errors import Failure
+from toubib_connector.log import say
 
 PROJECT = Path(__file__).parents[2]
 MELTANO = Path(sys.executable).with_name("meltano")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import duckdb
 
 from toubib_connector.destination import Destination
-from toubib_connector.log import Failure
+from toubib_connector.errors import Failure
 
 LAST_RUN = "select is_bundled_api, api_url from raw.syncs order by started_at desc limit 1"
 

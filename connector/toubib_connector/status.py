@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from toubib_connector.log import describe_age, say
-from toubib_connector.runs import fetch, has_syncs, read_runs
+from toubib_connector.recorded_runs import fetch, has_syncs, read_runs
 
 COUNTS = ("seconds", "read", "rejected", "deleted", "requests")
 

@@ -8,7 +8,7 @@ from contextlib import closing
 from typing import Any
 
 from toubib_connector.destination import Destination
-from toubib_connector.log import Failure
+from toubib_connector.errors import Failure
 
 NO_ROOM = {"SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"}
 """What SQLite says of a full disk: to read, it makes a file for its locks."""

@@ -17,7 +17,7 @@ from support import PROJECT, bundled_api
 from toubib_api.testing import serving
 from toubib_connector import api as module
 from toubib_connector.api import check_health, choose_api
-from toubib_connector.log import Failure
+from toubib_connector.errors import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ import pytest
 
 from toubib_connector import destination as module
 from toubib_connector.destination import Destination
-from toubib_connector.log import Failure
+from toubib_connector.errors import Failure
 
 HOLD_AND_START_ANOTHER = """
 import subprocess, sys, time

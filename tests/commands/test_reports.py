@@ -14,9 +14,10 @@ from story import Story
 from support import Destination
 
 from toubib_connector.destination import Destination as Commands
-from toubib_connector.log import Failure, describe_age
+from toubib_connector.errors import Failure
+from toubib_connector.log import describe_age
+from toubib_connector.recorded_runs import prepare_runs
 from toubib_connector.report import draw_report
-from toubib_connector.runs import prepare_runs
 from toubib_connector.status import show_status
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import pytest
 from support import Destination, bundled_api
 
 from toubib_connector import schedule as module
-from toubib_connector.log import Failure
+from toubib_connector.errors import Failure
 from toubib_connector.schedule import Schedule
 
 if TYPE_CHECKING:

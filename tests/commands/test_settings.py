@@ -9,7 +9,7 @@ import yaml
 from support import run
 
 from toubib_connector.destination import Destination
-from toubib_connector.log import Failure
+from toubib_connector.errors import Failure
 from toubib_connector.settings import (
     PROJECT,
     check_integers,

@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 from toubib_connector.destination import Destination
-from toubib_connector.log import Failure
+from toubib_connector.errors import Failure
 from toubib_connector.source import check_source
 
 if TYPE_CHECKING:

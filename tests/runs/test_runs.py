@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from threading import Timer
 from typing import Any
 
@@ -15,9 +16,10 @@ from support import Destination as Commands
 
 from toubib_connector import destination as module
 from toubib_connector.destination import Destination, FileInUse
-from toubib_connector.log import Failure
+from toubib_connector.errors import Failure
 from toubib_connector.published_copy import publish_copy
-from toubib_connector.runs import record_run
+from toubib_connector.recorded_runs import record_run
+from toubib_connector.runs import append_run, read_runs
 from toubib_connector.source import check_source
 
 MARKER = "Marker7f3a"
@@ -150,3 +152,20 @@ def test_a_failed_run_makes_no_folder(tmp_path: Any) -> None:
     with pytest.raises(Failure), record_run(Destination(tmp_path / "mistyped" / "x.duckdb")):
         raise Failure("the API is down")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_runs_are_read_newest_first_and_a_line_that_was_cut_short_is_left_out(tmp_path: Any) -> None:
+    destination = Destination(tmp_path / "patients.duckdb")
+    assert read_runs(destination, 10) == []
+    begun = datetime(2024, 1, 1, tzinfo=UTC)
+    lines: list[dict[str, Any]] = [
+        {"started_at": begun + timedelta(hours=number), "ended_at": begun, "reason": f"héé {number}"}
+        for number in range(3)
+    ]
+    append_run(destination, lines[0])
+    with destination.runs.open("a") as file:
+        file.write('\n{"started_at": "20')
+    append_run(destination, lines[1])
+    append_run(destination, lines[2])
+    assert read_runs(destination, 2) == [lines[2], lines[1]]
+    assert read_runs(destination, 10) == [lines[2], lines[1], lines[0]]

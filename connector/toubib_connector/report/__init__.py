@@ -10,9 +10,9 @@ import duckdb
 from jinja2 import Environment, StrictUndefined
 
 from toubib_connector.log import describe_age
+from toubib_connector.recorded_runs import fetch, read_runs
 from toubib_connector.report import queries
 from toubib_connector.report.charts import draw_changes, draw_events, draw_patients, draw_requests
-from toubib_connector.runs import fetch, read_runs
 
 PAGE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined).from_string(
     Path(__file__).with_name("page.html").read_text(encoding="utf-8")
