@@ -13,13 +13,12 @@ from target_duckdb import duckdb_connect
 from target_duckdb_append.errors import LoadError, describe
 from target_duckdb_append.loader import Loader
 
-CONNECT_ATTEMPTS = 4
-CONNECT_WAIT = 1
-"""Seconds between two of them."""
+LOCK_TIMEOUT = 30
+"""Seconds to wait for another process that has the file open; the connector and dbt wait as long."""
 
 
 def main() -> None:
-    """Load the messages on standard input; what fails is told in one line, with exit code 1."""
+    """Load the messages on standard input. An error is one line and exit code 1."""
     parser = argparse.ArgumentParser(description="Append the output of a Singer tap to a DuckDB file.")
     parser.add_argument("-c", "--config", type=Path, required=True, help="a JSON file with the settings")
     try:
@@ -38,25 +37,23 @@ def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_bytes())
     except ValueError as error:
-        raise LoadError(f"{path} does not hold JSON") from error
-    if not isinstance(config, dict):
-        raise LoadError(f"{path} does not hold an object of settings")
+        raise LoadError(f"{path} is not JSON") from error
+    if not isinstance(config, dict) or not config.get("default_target_schema"):
+        raise LoadError(f"{path} is not an object with the setting default_target_schema")
     return config
 
 
 def _connect(config: dict[str, Any]) -> duckdb.DuckDBPyConnection:
-    """Open the database; somebody who looks into it is waited for, as dbt does."""
-    connection: duckdb.DuckDBPyConnection | None = None
-    attempts = 0
-    while not connection:
-        attempts += 1
+    deadline = time.monotonic() + LOCK_TIMEOUT
+    while True:
         try:
-            connection = duckdb_connect(config)
+            connection: duckdb.DuckDBPyConnection = duckdb_connect(config)
         except duckdb.IOException as error:
-            if attempts == CONNECT_ATTEMPTS or "Could not set lock" not in str(error):
+            if "Could not set lock" not in str(error) or time.monotonic() > deadline:
                 raise
-            time.sleep(CONNECT_WAIT)
-    return connection
+            time.sleep(1)
+        else:
+            return connection
 
 
 def _write_state(state: Any) -> None:

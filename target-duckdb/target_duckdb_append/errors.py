@@ -1,4 +1,4 @@
-"""What ends a load, told in one line that quotes no value of a record."""
+"""Errors in one line that quotes no value of a record."""
 
 import duckdb
 
@@ -11,13 +11,13 @@ HARMLESS = (
     duckdb.PermissionException,
     duckdb.TransactionException,
 )
-"""DuckDB's errors whose messages hold SQL, names and paths; others can hold what could not be stored."""
+"""DuckDB's errors whose messages hold only SQL, names and paths; all others can quote a value."""
 
 
 class LoadError(Exception):
-    """Ends a load with one line."""
+    """A load that cannot go on; the message is a single line."""
 
 
 def describe(error: duckdb.Error) -> str:
-    """Return what DuckDB says, or the kind of its error alone where the message can quote a value."""
+    """Return the first line of a harmless message, otherwise the name of the exception."""
     return str(error).partition("\n")[0] if isinstance(error, HARMLESS) else type(error).__name__

@@ -1,7 +1,6 @@
-"""Loads the messages of a tap, in their order."""
+"""Load the messages of a tap in their order."""
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,121 +12,115 @@ import duckdb
 from target_duckdb import DEFAULT_BATCH_SIZE_ROWS
 
 from target_duckdb_append.errors import LoadError
-from target_duckdb_append.table import Table
-
-Message = dict[str, Any]
-
-COMPRESSIONS = {None: "uncompressed", "none": "uncompressed", "gzip": "gzip"}
-"""What Singer's BATCH messages call a compression, and what DuckDB does."""
+from target_duckdb_append.table import Table, quote
 
 
 class Loader:
-    """Appends what messages bring to the tables of their streams, and passes a state on when that is committed.
+    """Append the records of a tap to the tables of their streams.
 
     Args:
         config: The target's settings.
-        pass_on: Takes a state when everything before it is in the database.
+        pass_on: Called with a state when everything before it is committed.
     """
 
     def __init__(
         self, connection: duckdb.DuckDBPyConnection, config: Mapping[str, Any], pass_on: Callable[[Any], None]
     ) -> None:
-        connection.execute("set TimeZone = 'UTC'")
-        [catalog] = connection.execute("select current_catalog()").fetchone() or ()
         self._connection = connection
-        # the registry's target would take it from the file's name, by other rules than DuckDB's
-        self._config = {**config, "database": catalog}
+        self._has_metadata = bool(config.get("add_metadata_columns"))
+        self._batch_size = config.get("batch_size_rows", DEFAULT_BATCH_SIZE_ROWS)
+        self._temp_dir = config.get("temp_dir")
         self._pass_on = pass_on
         self._tables: dict[str, Table] = {}
         self._files: dict[str, IO[bytes]] = {}
-        self._collected: Counter[str] = Counter()
+        self._open_files = ExitStack()
+        self._collected = 0
         self._state: Any = None
-        self._actions: dict[str, Callable[[Message], None]] = {
-            "SCHEMA": self._prepare_table,
-            "RECORD": self._collect_record,
-            "BATCH": self._append_batch,
-            "STATE": self._keep_state,
-            "ACTIVATE_VERSION": lambda _: None,
-        }
+        # an instant without an offset is UTC
+        connection.execute("set TimeZone = 'UTC'")
+        [catalog] = connection.execute("select current_catalog()").fetchone() or ()
+        # in full: `raw` alone is ambiguous in a file `raw.duckdb`
+        schema = f"{quote(catalog)}.{quote(config['default_target_schema'])}"
+        connection.execute(f"create schema if not exists {schema}")
+        connection.execute(f"use {schema}")
 
     def load(self, lines: Iterable[bytes]) -> None:
-        """Load messages until they end.
-
-        Args:
-            lines: Singer messages. Those of type RECORD are collected into a file for each stream.
+        """Load Singer messages, one a line.
 
         Raises:
             LoadError: A message cannot be loaded. What was committed before it stays.
             OSError: The disk is full, for instance.
         """
-        with ExitStack() as self._open_files:
+        with self._open_files:
             for number, line in enumerate(lines, start=1):
                 try:
                     message = json.loads(line)
-                    act = self._actions[message["type"]]
-                except (ValueError, LookupError, TypeError) as error:
-                    raise LoadError(f"Line {number} of the tap's output is not a Singer message") from error
-                act(message)
+                except ValueError:
+                    message = None
+                self._handle(message, number)
             self._commit()
 
-    def _prepare_table(self, message: Message) -> None:
-        self._commit()
-        self._tables[message["stream"]] = Table(self._connection, self._config, message)
+    def _handle(self, message: Any, number: int) -> None:
+        match message:
+            case {"type": "RECORD", "stream": str(stream), "record": dict(record)}:
+                self._collect(stream, record, message.get("time_extracted"))
+            case {"type": "BATCH", "stream": str(stream), "encoding": dict(encoding), "manifest": list(addresses)}:
+                self._append_batch(stream, encoding, addresses)
+            case {"type": "SCHEMA", "stream": str(stream), "schema": {"properties": dict(properties)}}:
+                self._commit()
+                self._tables[stream] = Table(self._connection, stream, properties, has_metadata=self._has_metadata)
+            case {"type": "STATE", "value": state}:
+                self._state = state
+                if not self._collected:
+                    self._commit()
+            case {"type": "ACTIVATE_VERSION"}:
+                pass
+            case _:
+                raise LoadError(f"Line {number} of the tap's output is not a complete Singer message")
 
-    def _collect_record(self, message: Message) -> None:
-        stream = self._get_table(message).stream
-        record = message["record"]
-        if self._config.get("add_metadata_columns"):
-            record["_sdc_extracted_at"] = message.get("time_extracted")
+    def _collect(self, stream: str, record: dict[str, Any], extracted_at: Any) -> None:
+        self._get_table(stream)
+        if self._has_metadata:
+            record["_sdc_extracted_at"] = extracted_at
         if stream not in self._files:
-            file = NamedTemporaryFile(dir=self._config.get("temp_dir"), suffix=".jsonl")  # noqa: SIM115 (closed in `load`)
+            file = NamedTemporaryFile(dir=self._temp_dir, suffix=".jsonl")  # noqa: SIM115 (closed in `_commit`)
             self._files[stream] = self._open_files.enter_context(file)
         self._files[stream].write(json.dumps(record).encode() + b"\n")
-        self._collected[stream] += 1
-        if self._collected.total() >= self._config.get("batch_size_rows", DEFAULT_BATCH_SIZE_ROWS):
+        self._collected += 1
+        if self._collected >= self._batch_size:
             self._commit()
 
-    def _append_batch(self, message: Message) -> None:
-        table = self._get_table(message)
-        encoding = message["encoding"]
-        compression = COMPRESSIONS.get(encoding.get("compression"))
-        if encoding["format"] != "jsonl" or compression is None:
+    def _append_batch(self, stream: str, encoding: dict[str, Any], addresses: list[Any]) -> None:
+        table = self._get_table(stream)
+        if encoding.get("format") != "jsonl" or encoding.get("compression", "none") not in {None, "none"}:
             raise LoadError(
-                f"Cannot load batches of {table.stream} in the encoding {encoding}: set the tap's "
-                "batch_config.encoding to the format jsonl, with the compression none or gzip"
+                f"Cannot load batches of {stream} in the encoding {encoding}: "
+                "set the tap's batch_config.encoding to the format jsonl and the compression none"
             )
-        files = [_to_path(address) for address in message["manifest"]]
-        table.append(*files, compression=compression)
+        files = [_to_path(str(address)) for address in addresses]
+        table.append(*files)
         for file in files:
             file.unlink()
 
-    def _keep_state(self, message: Message) -> None:
-        self._state = message["value"]
-        if not self._collected:
-            self._commit()
-
     def _commit(self) -> None:
-        """Append what was collected; then everything before the last state is in the database."""
-        for stream in self._collected:
-            file = self._files[stream]
+        """Append the collected records. Then the last state is due: everything before it is in the database."""
+        for stream, file in self._files.items():
             file.flush()
             self._tables[stream].append(Path(file.name))
-            file.seek(0)
-            file.truncate()
-        self._collected.clear()
+        self._open_files.close()
+        self._files.clear()
+        self._collected = 0
         if self._state is not None:
             self._pass_on(self._state)
             self._state = None
 
-    def _get_table(self, message: Message) -> Table:
-        stream = message["stream"]
+    def _get_table(self, stream: str) -> Table:
         if stream not in self._tables:
             raise LoadError(f"The tap sent data of {stream} before its schema")
         return self._tables[stream]
 
 
 def _to_path(address: str) -> Path:
-    """Return the local file that a URL names."""
     if not address.startswith("file:///"):
         raise LoadError(
             "Cannot load a batch that is not a local file: set the tap's batch_config.storage.root to file:///..."
