@@ -2,22 +2,15 @@
 
 import duckdb
 
-HARMLESS = (
-    duckdb.BinderException,
-    duckdb.CatalogException,
-    duckdb.IOException,
-    duckdb.OutOfMemoryException,
-    duckdb.ParserException,
-    duckdb.PermissionException,
-    duckdb.TransactionException,
-)
-"""DuckDB's errors whose messages hold only SQL, names and paths; all others can quote a value."""
+HARMLESS = ("Binder", "Catalog", "IO", "Out of Memory", "Parser", "Permission", "Transaction")
+"""How those messages of DuckDB begin that hold only SQL, names and paths; all others can quote a value."""
 
 
 class LoadError(Exception):
-    """A load that cannot go on; the message is a single line."""
+    """The load cannot go on. The message is a single line."""
 
 
 def describe(error: duckdb.Error) -> str:
     """Return the first line of a harmless message, otherwise the name of the exception."""
-    return str(error).partition("\n")[0] if isinstance(error, HARMLESS) else type(error).__name__
+    message = str(error).partition("\n")[0]
+    return message if message.startswith(HARMLESS) else type(error).__name__

@@ -12,7 +12,7 @@ import duckdb
 from target_duckdb import DEFAULT_BATCH_SIZE_ROWS
 
 from target_duckdb_append.errors import LoadError
-from target_duckdb_append.table import Table, quote
+from target_duckdb_append.table import METADATA, Table, quote
 
 
 class Loader:
@@ -20,14 +20,14 @@ class Loader:
 
     Args:
         config: The target's settings.
-        pass_on: Called with a state when everything before it is committed.
+        pass_on: Called with a state, as JSON, when everything before it is committed.
     """
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, config: Mapping[str, Any], pass_on: Callable[[Any], None]
+        self, connection: duckdb.DuckDBPyConnection, config: Mapping[str, Any], pass_on: Callable[[str], Any]
     ) -> None:
         self._connection = connection
-        self._has_metadata = bool(config.get("add_metadata_columns"))
+        self._metadata = METADATA if config.get("add_metadata_columns") else {}
         self._batch_size = config.get("batch_size_rows", DEFAULT_BATCH_SIZE_ROWS)
         self._temp_dir = config.get("temp_dir")
         self._pass_on = pass_on
@@ -36,8 +36,6 @@ class Loader:
         self._open_files = ExitStack()
         self._collected = 0
         self._state: Any = None
-        # an instant without an offset is UTC
-        connection.execute("set TimeZone = 'UTC'")
         [catalog] = connection.execute("select current_catalog()").fetchone() or ()
         # in full: `raw` alone is ambiguous in a file `raw.duckdb`
         schema = f"{quote(catalog)}.{quote(config['default_target_schema'])}"
@@ -68,7 +66,7 @@ class Loader:
                 self._append_batch(stream, encoding, addresses)
             case {"type": "SCHEMA", "stream": str(stream), "schema": {"properties": dict(properties)}}:
                 self._commit()
-                self._tables[stream] = Table(self._connection, stream, properties, has_metadata=self._has_metadata)
+                self._tables[stream] = Table(self._connection, stream, properties | self._metadata)
             case {"type": "STATE", "value": state}:
                 self._state = state
                 if not self._collected:
@@ -80,7 +78,7 @@ class Loader:
 
     def _collect(self, stream: str, record: dict[str, Any], extracted_at: Any) -> None:
         self._get_table(stream)
-        if self._has_metadata:
+        if self._metadata:
             record["_sdc_extracted_at"] = extracted_at
         if stream not in self._files:
             file = NamedTemporaryFile(dir=self._temp_dir, suffix=".jsonl")  # noqa: SIM115 (closed in `_commit`)
@@ -92,7 +90,7 @@ class Loader:
 
     def _append_batch(self, stream: str, encoding: dict[str, Any], addresses: list[Any]) -> None:
         table = self._get_table(stream)
-        if encoding.get("format") != "jsonl" or encoding.get("compression", "none") not in {None, "none"}:
+        if encoding.get("format") != "jsonl" or encoding.get("compression") not in (None, "none"):
             raise LoadError(
                 f"Cannot load batches of {stream} in the encoding {encoding}: "
                 "set the tap's batch_config.encoding to the format jsonl and the compression none"
@@ -111,7 +109,7 @@ class Loader:
         self._files.clear()
         self._collected = 0
         if self._state is not None:
-            self._pass_on(self._state)
+            self._pass_on(json.dumps(self._state))
             self._state = None
 
     def _get_table(self, stream: str) -> Table:

@@ -13,9 +13,8 @@ from target_duckdb.db_sync import column_type
 from target_duckdb_append.errors import LoadError, describe
 
 INSTANT = "TIMESTAMP WITH TIME ZONE"
-METADATA = ("_sdc_extracted_at", "_sdc_batched_at", "_sdc_deleted_at")
-LARGEST_RECORD = 2**28
-"""Bytes. A record can exceed DuckDB's default of 16 MiB."""
+METADATA = {name: {"format": "date-time"} for name in ("_sdc_extracted_at", "_sdc_batched_at", "_sdc_deleted_at")}
+"""The properties that `add_metadata_columns` adds."""
 
 
 class Table:
@@ -23,21 +22,13 @@ class Table:
 
     Args:
         properties: The stream's properties in JSON schema.
-        has_metadata: Whether the table has the columns of `METADATA`.
-
-    Raises:
-        LoadError: A column cannot be created.
     """
 
-    def __init__(
-        self, connection: duckdb.DuckDBPyConnection, stream: str, properties: dict[str, Any], *, has_metadata: bool
-    ) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, stream: str, properties: Mapping[str, Any]) -> None:
         self._connection = connection
         self._stream = stream
         self._name = quote(stream.lower())
         self._types = {name: self._choose_type(name, schema) for name, schema in properties.items()}
-        if has_metadata:
-            self._types |= dict.fromkeys(METADATA, INSTANT)
         columns = {name.lower(): kind for name, kind in self._types.items()}
         with self._explain():
             self._create(columns)
@@ -69,11 +60,9 @@ class Table:
         existing = self._read_columns()
         for name, kind in columns.items():
             if existing.get(name, kind) != kind:
-                retired = base = name + time.strftime("_%Y%m%d_%H%M", time.gmtime())
-                number = 1
-                while retired in existing:
-                    number += 1
-                    retired = f"{base}_{number}"
+                retired = name + time.strftime("_%Y%m%d_%H%M", time.gmtime())
+                if twins := sum(each.startswith(retired) for each in existing):
+                    retired += f"_{twins + 1}"
                 self._connection.execute(f"alter table {self._name} rename column {quote(name)} to {quote(retired)}")
             self._connection.execute(f"alter table {self._name} add column if not exists {quote(name)} {kind}")
 
@@ -82,11 +71,9 @@ class Table:
 
     def _comment(self, properties: Mapping[str, Any]) -> None:
         """Use the description of a property as the comment of its column, unless the column has one."""
-        uncommented = self._connection.execute(
-            "select column_name from duckdb_columns() where comment is null "
-            "and (database_name, schema_name, table_name) = (current_catalog(), current_schema(), ?)",
-            [self._stream.lower()],
-        ).fetchall()
+        here = "(database_name, schema_name, table_name) = (current_catalog(), current_schema(), ?)"
+        query = f"select column_name from duckdb_columns() where comment is null and {here}"
+        uncommented = self._connection.execute(query, [self._stream.lower()]).fetchall()
         for name, schema in properties.items():
             if (name.lower(),) in uncommented and (description := schema.get("description")):
                 text = str(description).replace("'", "''")
@@ -98,10 +85,8 @@ class Table:
         Raises:
             LoadError: A file or a value in it cannot be loaded.
         """
-        values = {name: quote(name) for name in self._types}
-        if "_sdc_batched_at" in values:
-            # the start of the transaction
-            values["_sdc_batched_at"] = "now()"
+        # now() is the start of the transaction
+        values = {name: "now()" if name == "_sdc_batched_at" else quote(name) for name in self._types}
         columns = ", ".join(f"{value} as {quote(name.lower())}" for name, value in values.items())
         with self._explain(*files):
             self._connection.execute(
@@ -121,15 +106,13 @@ class Table:
     def _find_unreadable_field(self, file: Path) -> str | None:
         for name, kind in self._types.items():
             try:
-                self._connection.execute(
-                    f"select count({quote(name)}) from {_read_json({name: kind})}", [[escape(str(file))]]
-                )
-            except duckdb.InvalidInputException as error:
+                query = f"select count({quote(name)}) from {_read_json({name: kind})}"
+                self._connection.execute(query, [[escape(str(file))]])
+            except duckdb.Error as error:
                 if "Malformed JSON" in str(error):
                     return f"{file.name} does not hold JSON Lines"
-                return f"a value of the field {name} does not fit its type, {kind}"
-            except duckdb.Error:
-                return None
+                if isinstance(error, duckdb.InvalidInputException):
+                    return f"a value of the field {name} does not fit its type, {kind}"
         return None
 
 
@@ -141,6 +124,5 @@ def quote(name: str) -> str:
 def _read_json(types: Mapping[str, str]) -> str:
     """Return the table function that reads some fields of files; the list of files is its parameter."""
     columns = ", ".join(f"{quote(name)}: '{kind}'" for name, kind in types.items())
-    return (
-        f"read_json(?, format = 'newline_delimited', columns = {{{columns}}}, maximum_object_size = {LARGEST_RECORD})"
-    )
+    # a record can be larger than DuckDB's default of 16 MiB
+    return f"read_json(?, format = 'newline_delimited', columns = {{{columns}}}, maximum_object_size = {2**28})"

@@ -72,7 +72,7 @@ class Target:
     def load_lines(self, lines: Iterable[bytes], **config: Any) -> None:
         config = {"default_target_schema": "raw", "add_metadata_columns": True, "temp_dir": str(self.folder)} | config
         with duckdb.connect(str(self.path)) as connection:
-            Loader(connection, config, lambda passed: self.states.append(passed["bookmark"])).load(lines)
+            Loader(connection, config, lambda text: self.states.append(json.loads(text)["bookmark"])).load(lines)
 
     def fail(self, *lines: Message | str) -> str:
         """Load what cannot be loaded; return the message, which never quotes a value."""
@@ -357,7 +357,7 @@ def run(
     config_file.write_bytes(
         json.dumps({"filepath": str(path)} | config).encode() if isinstance(config, dict) else config
     )
-    code = f"from target_duckdb_append import __main__ as target; target.LOCK_TIMEOUT = {lock_timeout}; target.main()"
+    code = f"from target_duckdb_append import cli; cli.LOCK_TIMEOUT = {lock_timeout}; cli.main()"
     return subprocess.run(
         [sys.executable, "-c", code, "--config", str(config_file)],
         check=False,

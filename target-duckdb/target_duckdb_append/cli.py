@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def main() -> None:
     try:
         config = _read_config(parser.parse_args().config)
         with _connect(config) as connection:
-            Loader(connection, config, _write_state).load(sys.stdin.buffer)
+            Loader(connection, config, partial(print, flush=True)).load(sys.stdin.buffer)
     except LoadError as error:
         sys.exit(str(error))
     except duckdb.Error as error:
@@ -54,12 +55,3 @@ def _connect(config: dict[str, Any]) -> duckdb.DuckDBPyConnection:
             time.sleep(1)
         else:
             return connection
-
-
-def _write_state(state: Any) -> None:
-    sys.stdout.write(f"{json.dumps(state)}\n")
-    sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    main()
