@@ -1,4 +1,4 @@
-"""Who is measured: the connector, and what else one could take, each as its own documentation advises."""
+"""What is compared: the connector, and two other ways to do its work, each set up as its documentation advises."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import duckdb
 from measure import PROJECT, Cost, measure, start
 
 IN_FLIGHT = 4
-"""Requests that the connector has in flight at most, by default; the others are given as many where they can."""
+"""Requests that the connector has in flight at most; the others get as many if they can."""
 
 PEERS = PROJECT / "benchmarks/peers"
 
@@ -21,45 +21,46 @@ class Contender:
     """A way to replicate the patients with their history.
 
     Attributes:
-        name: What it is called.
+        name: Its name in the results.
         command: The command line; `{url}` and `{folder}` are replaced.
-        environment: What else it is told; the same are replaced.
-        current: A query for id, `updated_at` and names of each row that is a patient's current one.
-        loaded: What it prints when all rows are loaded and the history is still to be built.
+        environment: Further variables; the same are replaced.
+        current: A query for id, `updated_at` and names of the current rows.
+        loaded: Part of the line that it prints when all rows are loaded and the history is not built yet.
     """
 
     name: str
     command: tuple[str, ...]
     environment: dict[str, str]
     current: str
-    loaded: str = "\0"
+    loaded: str | None = None
 
-    def load(self, url: str, folder: Path) -> Cost:
+    def load(self, url: str, folder: Path, *options: str) -> Cost:
         """Load what a destination lacks, and wait for the end.
 
         Args:
-            url: Of the service.
-            folder: Of the destination.
+            url: The base URL of the service.
+            folder: The folder of the destination.
+            options: Added to the command line.
         """
-        log = folder / "log"
-        return measure(*self._call(url, folder), log=log, mark=self.loaded)
+        command, environment = self._fill(url, folder)
+        return measure([*command, *options], environment, log=folder / "log", loaded=self.loaded)
 
     def start(self, url: str, folder: Path) -> subprocess.Popen[str]:
-        """Start to load what a destination lacks."""
-        return start(*self._call(url, folder))
+        """Start to load."""
+        return start(*self._fill(url, folder))
 
-    def _call(self, url: str, folder: Path) -> tuple[list[str], dict[str, str]]:
+    def _fill(self, url: str, folder: Path) -> tuple[list[str], dict[str, str]]:
         return (
             [each.format(url=url, folder=folder) for each in self.command],
             {name: each.format(url=url, folder=folder) for name, each in self.environment.items()},
         )
 
     def query(self, folder: Path, sql: str) -> list[tuple[Any, ...]]:
-        """Ask for the rows that are current ones, `held`; nothing where nothing was loaded.
+        """Query the current rows; return no row if nothing was loaded.
 
         Args:
-            folder: Of the destination.
-            sql: A query of `held`; `changed_at` is `updated_at` as `YYYY-MM-DD HH:MM:SS.ffffff`.
+            folder: The folder of the destination.
+            sql: A query of `held`; its `changed_at` is `updated_at` as `YYYY-MM-DD HH:MM:SS.ffffff`.
         """
         database = folder / "patients.duckdb"
         if not database.exists():

@@ -1,91 +1,104 @@
-"""A Toubib API that costs next to nothing: the patients of a file of the bundled API, prepared in memory."""
+"""A Toubib API that costs next to nothing, so that the clients are measured: made-up patients, encoded in memory."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
-from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import closing
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
+from random import Random
 from typing import Any
 from urllib.parse import parse_qsl
 
 import click
+import msgspec
+import requests
 import uvicorn
 
 from toubib_api import create_app
-from toubib_api.database import patients_table
-
-Message = MutableMapping[str, Any]
+from toubib_api.people import people
 
 LIST_PATH = "/v1/patients"
-VALUES = ", ".join(
-    f"'{column.name}', "
-    + (f"replace({column.name}, ' ', 'T') || 'Z'" if column.name in {"created_at", "updated_at"} else column.name)
-    for column in patients_table.columns
-)
-CHANGED = f"""
-select id, updated_at, json_object({VALUES}) from patients where updated_at > ? order by updated_at, id
-"""  # noqa: S608 (names of columns)
+OPENAPI: dict[str, Any] = create_app(Path()).openapi()
+HOUR = timedelta(hours=1)
+Message = MutableMapping[str, Any]
 
 
-def read_rows(database: Path, after: str = "") -> list[tuple[int, str, str]]:
-    """Return the patients of a file that were updated after an instant: id, instant, and JSON as the API answers."""
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        return connection.execute(CHANGED, [after]).fetchall()
+def make_patients(number: int) -> Iterator[dict[str, Any]]:
+    """Yield made-up patients; the first ones are the same for any number."""
+    for patient_id, patient in enumerate(islice(people(Random(0), first_number=1), number), 1):  # noqa: S311 (no secret)
+        yield {"id": patient_id} | patient
 
 
 class FastApi:
-    """The service, an ASGI application."""
+    """The ASGI application."""
 
-    def __init__(self, database: Path, latency: float) -> None:
-        """Prepare the answers.
+    def __init__(self, patients: int, latency: float) -> None:
+        """Make up the patients.
 
         Args:
-            database: The bundled API's SQLite file; only read.
+            patients: How many; their ids begin at 1.
             latency: Seconds that every answer takes.
         """
-        self._database, self._latency = database, latency
-        self._rows: dict[int, bytes] = {}
-        self._by_update: list[int] = []
-        self._newest = ""
+        self._latency = latency
         self._requests = 0
-        self._read_changes()
-        self._openapi = create_app(database).openapi()
+        self._rows: list[bytes] = []
+        updates: list[float] = []
+        for patient in make_patients(patients):
+            self._rows.append(msgspec.json.encode(patient))
+            updates.append(patient["updated_at"].timestamp())
+        self._by_id = range(patients)
+        self._by_update = sorted(self._by_id, key=updates.__getitem__)
+        # later than the last update of every made-up patient
+        self._now = datetime(2025, 1, 1, tzinfo=UTC)
 
-    def _read_changes(self) -> None:
-        """Take over what changed in the file."""
-        changed = read_rows(self._database, self._newest)
-        fresh = {patient_id: row.encode() for patient_id, _, row in changed}
-        self._newest = max([self._newest, *(updated_at for _, updated_at, _ in changed)])
-        self._rows |= fresh
-        self._by_update = [each for each in self._by_update if each not in fresh] + list(fresh)
-        self._by_id = sorted(self._rows)
+    def _change(self, updates: int) -> None:
+        """Update patients, evenly spread over the collection and over the hour that passes."""
+        updates = min(updates, len(self._rows))
+        changed = [number * len(self._rows) // updates for number in range(updates)]
+        for number, place in enumerate(changed):
+            patient = msgspec.json.decode(self._rows[place])
+            patient |= {"updated_at": self._now + HOUR * number / updates, "total_visits": patient["total_visits"] + 1}
+            self._rows[place] = msgspec.json.encode(patient)
+        are_changed = set(changed)
+        self._by_update = [place for place in self._by_update if place not in are_changed] + changed
+        self._now += HOUR
 
     def _page(self, query: dict[str, str]) -> bytes:
         self._requests += 1
         order = self._by_update if query.get("sort_field") == "updated_at" else self._by_id
-        offset, end = int(query["offset"]), int(query["offset"]) + int(query["limit"])
-        held = len(order)
-        is_backwards = query.get("sort_dir") == "desc"
-        shown = order[max(held - end, 0) : max(held - offset, 0)][::-1] if is_backwards else order[offset:end]
-        rows = b", ".join(self._rows[each] for each in shown)
-        return b'{"data": [%b], "meta": {"total_items": %d}}' % (rows, held)
+        begin, end, total = int(query["offset"]), int(query["offset"]) + int(query["limit"]), len(order)
+        if query.get("sort_dir") == "desc":
+            places = order[max(total - end, 0) : max(total - begin, 0)][::-1]
+        else:
+            places = order[begin:end]
+        rows = b", ".join([self._rows[place] for place in places])
+        return b'{"data": [%b], "meta": {"total_items": %d}}' % (rows, total)
 
     def _answer(self, path: str, query: dict[str, str]) -> tuple[int, bytes]:
-        if path == LIST_PATH:
-            return 200, self._page(query)
-        if path.startswith(LIST_PATH):
-            row = self._rows.get(int(path.rpartition("/")[2]))
-            return (200, b'{"data": %b}' % row) if row else (404, b'{"detail": "No patient has this id"}')
-        # what the benchmark asks for
-        if path == "/changes":
-            self._read_changes()
-        if path == "/requests":
-            requests, self._requests = self._requests, 0
-            return 200, b"%d" % requests
-        return 200, json.dumps(self._openapi if path == "/openapi.json" else "OK").encode()
+        match path:
+            case "/v1/patients":
+                return 200, self._page(query)
+            case "/openapi.json":
+                return 200, json.dumps(OPENAPI).encode()
+            case "/health":
+                return 200, b'"OK"'
+            # the benchmark asks for these two
+            case "/change":
+                self._change(int(query["updates"]))
+                return 200, b""
+            case "/requests":
+                requests, self._requests = self._requests, 0
+                return 200, b"%d" % requests
+        return 404, b""
 
     async def __call__(
         self,
@@ -102,13 +115,70 @@ class FastApi:
         await send({"type": "http.response.body", "body": body})
 
 
+@dataclass(frozen=True)
+class Service:
+    """A running service.
+
+    Attributes:
+        url: The base URL.
+        patients: How many patients it has.
+    """
+
+    url: str
+    patients: int
+
+    def change(self, updates: int) -> None:
+        """Update patients."""
+        requests.get(f"{self.url}/change", {"updates": updates}, timeout=600).raise_for_status()
+
+    def count_requests(self) -> int:
+        """Return the number of pages requested since the last call."""
+        return int(requests.get(f"{self.url}/requests", timeout=60).text)
+
+    def newest_update(self) -> str:
+        """Return the newest `updated_at`, as `YYYY-MM-DD HH:MM:SS.ffffff`."""
+        query = {"sort_field": "updated_at", "sort_dir": "desc", "offset": "0", "limit": "1"}
+        [patient] = requests.get(f"{self.url}{LIST_PATH}", query, timeout=60).json()["data"]
+        return f"{datetime.fromisoformat(patient['updated_at']):%Y-%m-%d %H:%M:%S.%f}"
+
+
+@contextmanager
+def serve(patients: int, *, latency: float = 0) -> Iterator[Service]:
+    """Serve made-up patients from a process of its own.
+
+    Raises:
+        RuntimeError: The service did not start.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, __file__, f"--patients={patients}", f"--latency={latency}", f"--port={port}"]
+    with subprocess.Popen(command) as process:
+        try:
+            while not _answers(url):
+                if process.poll() is not None:
+                    raise RuntimeError("The fast API did not start")
+                time.sleep(0.1)
+            yield Service(url, patients)
+        finally:
+            process.terminate()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(f"{url}/health", timeout=60).ok
+    except requests.ConnectionError:
+        return False
+
+
 @click.command()
-@click.option("--database", type=click.Path(path_type=Path), required=True)
+@click.option("--patients", type=int, required=True)
 @click.option("--latency", type=float, required=True)
 @click.option("--port", type=int, required=True)
-def main(database: Path, latency: float, port: int) -> None:
+def main(patients: int, latency: float, port: int) -> None:
     """Serve until killed."""
-    uvicorn.run(FastApi(database, latency), port=port, log_level="error", lifespan="off")
+    uvicorn.run(FastApi(patients, latency), port=port, log_level="error", lifespan="off")
 
 
 if __name__ == "__main__":

@@ -1,130 +1,170 @@
-"""What runs cost, how that grows, and where it goes; the connector beside its peers, and beside what bounds it."""
+"""Sections of the benchmark that measure whole runs."""
 
 from __future__ import annotations
 
-import re
+import json
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
+from statistics import median
 
-import duckdb
 import requests
-from apis import Api, Collection, serve
 from contenders import CONNECTOR, CONTENDERS, DLT, IN_FLIGHT, PLAIN, Contender
-from measure import Cost, measure, succeed
-from session import Bench
-from startups import TAP, loader_command, make_parts, start_parts
+from fast_api import LIST_PATH, Service, serve
+from measure import PROJECT, measure, succeed
+from session import (
+    CHANGES,
+    DBT_IMPORT,
+    FIRST_LOAD,
+    FULL_REFRESH,
+    MILLION,
+    NO_CHANGE,
+    SLOW_FIRST_LOAD,
+    STATUS,
+    Bench,
+)
 
-FIRST_LOAD = "first load"
-RUNS = {FIRST_LOAD: 0, "no change": 0, "1,000 changes": 1_000, "10,000 changes": 10_000}
-"""Runs that are measured at each size, and how many patients change before them."""
+UPDATES = {FIRST_LOAD: 0, NO_CHANGE: 0, CHANGES: 1_000, FULL_REFRESH: 0}
+"""The runs at each size, with the number of patients that change before each."""
 
-MIDDLE = 100_000
-"""Patients of first loads from slower services, and the most that the plain stack loads: it reads all each time."""
+MODERATE = 100_000
+"""The largest collection for the plain stack, which reads everything in each run, and for the slow API."""
 
 LATENCY = 0.04
 PAGE_SIZE = 100
-"""The service's largest; the bare client's pages overlap by one row, as the tap's do."""
 
-STEPS = {
-    "command and Meltano": "Running catalog discovery",
-    "discovery, starts of tap and loader": "tap-toubib v",
-    "reading and loading": "Block run completed",
-    "dbt: import": "Running with dbt=",
-    "dbt: parsing": "Concurrency: ",
-    "dbt: building": "Done. PASS=",
-}
-"""The steps of a run, each with what the line of its log says that ends it."""
-
-BUILT = re.compile(r"(hook|model|PASS)\b.*\[\w+ in ([\d.]+)s\]")
-KINDS = {"hook": "dbt: hooks", "model": "dbt: models", "PASS": "dbt: data tests"}
-"""What dbt says of something that is done, and what that was."""
+VENVS = PROJECT / ".meltano"
+DBT_PYTHON = VENVS / "utilities/dbt/venv/bin/python"
+TAP = VENVS / "extractors/tap-toubib/venv/bin/tap-toubib"
+LOADER = VENVS / "loaders/target-duckdb/venv/bin/target-duckdb-append"
 
 
 def growth(bench: Bench) -> None:
-    """Measure first loads and periodic runs at each size, all contenders in turn after the same changes."""
-    for patients in bench.sizes:
-        collection = Collection.made(bench.folder, patients)
-        contenders = [each for each in CONTENDERS if each is not PLAIN or patients <= MIDDLE]
-        with serve(collection.path) as api:
-            for what, changes in RUNS.items():
-                for repeat in range(bench.repeat):
-                    if changes:
-                        collection.change(changes)
-                        api.notice_changes()
-                    for contender in contenders[:: 1 if repeat % 2 else -1]:
-                        if contender is not PLAIN or not repeat:
-                            load(bench, contender, api, collection, what)
+    """Measure runs at each size. Sizes and contenders take turns, so that a disturbance meets all of them."""
+    with ExitStack() as stack:
+        services = [stack.enter_context(serve(patients)) for patients in bench.sizes]
+        for what, updates in UPDATES.items():
+            for repeat in range(bench.repeat):
+                for service in services:
+                    if updates:
+                        service.change(updates)
+                    for contender in choose_contenders(what, service.patients, repeat):
+                        load(bench, contender, service, what)
+                if what == NO_CHANGE:
+                    cost = succeed(measure([DBT_PYTHON, "-c", "import dbt.cli.main"]))
+                    bench.record(what=DBT_IMPORT, **asdict(cost))
 
 
-def load(bench: Bench, contender: Contender, api: Api, collection: Collection, what: str) -> Cost:
-    """Run a contender on its destination of a size, record what it cost, and check what is there.
+def choose_contenders(what: str, patients: int, repeat: int) -> list[Contender]:
+    """Return the contenders of a run, in another order in every second repetition.
 
-    `loading` are the seconds from the start of the run until all rows are loaded and the history is still to be built:
-    the start-ups of all that starts before are in it.
+    The slowest runs are left out: first loads above a million patients after one repetition, full refreshes above a
+    million, and the plain stack after one repetition or above 100,000.
+    """
+    if patients > MILLION and (what == FULL_REFRESH or (what == FIRST_LOAD and repeat)):
+        return []
+    if what == FULL_REFRESH:
+        return [CONNECTOR]
+    contenders = [each for each in CONTENDERS if each is not PLAIN or (patients <= MODERATE and not repeat)]
+    return contenders[:: 1 if repeat % 2 else -1]
+
+
+def load(bench: Bench, contender: Contender, service: Service, what: str) -> None:
+    """Run a contender on its destination, record the cost, and check that the destination is complete.
 
     Raises:
-        RuntimeError: It failed; what the others took cannot be compared with that.
+        RuntimeError: It failed.
     """
-    folder = bench.destination(contender, collection.patients)
+    folder = bench.destination(contender, service.patients)
     if what.startswith(FIRST_LOAD):
         shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    api.count_requests()
-    cost = succeed(contender.load(api.url, folder))
+        folder.mkdir(parents=True)
+    service.count_requests()
+    options = ["--full-refresh"] if what == FULL_REFRESH else []
     bench.record(
         what=what,
         contender=contender.name,
-        patients=collection.patients,
-        **asdict(cost),
-        requests=api.count_requests(),
-        loading=cost.marked_at - cost.started_at or None,
-        is_complete=is_complete(contender, folder, collection),
+        patients=service.patients,
+        **asdict(succeed(contender.load(service.url, folder, *options))),
+        requests=service.count_requests(),
+        is_complete=is_complete(contender, folder, service),
     )
-    return cost
 
 
-def is_complete(contender: Contender, folder: Path, collection: Collection) -> bool:
-    """Tell whether a destination holds as many current rows as there are patients, and the last change."""
+def is_complete(contender: Contender, folder: Path, service: Service) -> bool:
+    """Return whether a destination has as many current rows as the service has patients, and the newest change."""
     held = contender.query(folder, "select count(*), max(changed_at) from held")
-    return held == [(collection.patients, collection.newest())]
+    return held == [(service.patients, service.newest_update())]
 
 
-def first_loads(bench: Bench) -> None:
-    """Measure first loads from slower services beside dlt and beside what bounds them; and the loader alone.
+def extraction(bench: Bench) -> None:
+    """Measure a first load from an API with 40 ms a page, beside the time that the pages and the start-ups take."""
+    with serve(min(MODERATE, bench.sizes[-1]), latency=LATENCY) as service:
+        startups = prepare_startups(bench.folder / "startups", service.url)
+        for _ in range(bench.repeat):
+            started = sum(succeed(measure(*startup)).seconds for startup in startups)
+            seconds = read_pages(service.url)
+            bench.record(
+                what=SLOW_FIRST_LOAD,
+                contender="bare client",
+                patients=service.patients,
+                seconds=seconds,
+                loading=started + seconds,
+            )
+            for contender in (CONNECTOR, DLT):
+                load(bench, contender, service, SLOW_FIRST_LOAD)
 
-    What bounds extraction and loading is what the bare client takes to read the pages, and the start-ups of Meltano,
-    of the tap, twice, since the run discovers the columns first, and of the loader.
+
+def prepare_startups(folder: Path, url: str) -> list[tuple[list[str | Path], dict[str, str]]]:
+    """Return commands, with their environments, that start Meltano, the tap and the loader with nothing to do.
+
+    Meltano runs programs that do nothing, in a project of its own. The tap only discovers, twice, as a run starts it:
+    for the columns and for the patients. The loader reads no message.
     """
-    collection = Collection.made(bench.folder, min(MIDDLE, bench.sizes[-1]))
-    for latency in (None, LATENCY):
-        with serve(collection.path, latency=latency) as api:
-            parts = make_parts(bench, api.url, bench.folder / "startups.duckdb")
-            started = {name: parts[name] for name in ("Meltano", "tap", "loader")}
-            what = f"{FIRST_LOAD}, {api.name}"
-            for _ in range(bench.repeat):
-                startups, seconds = start_parts(bench, started), read_pages(api.url)
-                bound = {"seconds": seconds, "loading": startups + seconds}
-                bench.record(what=what, contender="bare client", patients=collection.patients, **bound)
-                for contender in (CONNECTOR, DLT):
-                    load(bench, contender, api, collection, what)
-    with serve(collection.path) as api:
-        load_alone(bench, api, collection)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    idle = {"namespace": "idle", "executable": "true"}
+    project = {
+        "version": 1,
+        "default_environment": "idle",
+        "environments": [{"name": "idle"}],
+        "send_anonymous_usage_stats": False,
+        "cli": {"disable_version_check": True},
+        "plugins": {
+            "extractors": [idle | {"name": "tap-idle"}],
+            "loaders": [idle | {"name": "target-idle"}],
+            "utilities": [idle | {"name": "idle", "commands": {"build": "build"}}],
+        },
+    }
+    tap, loader = folder / "tap.json", folder / "loader.json"
+    # JSON is YAML, too
+    (folder / "meltano.yml").write_text(json.dumps(project))
+    tap.write_text(json.dumps({"api_url": url}))
+    loader.write_text(json.dumps({"filepath": f"{folder}/empty.duckdb", "default_target_schema": "raw"}))
+    meltano: tuple[list[str | Path], dict[str, str]] = (
+        [PROJECT / ".venv/bin/meltano", f"--cwd={folder}", "run", "--force", "tap-idle", "target-idle", "idle:build"],
+        {"MELTANO_DATABASE_URI": f"sqlite:///{folder}/meltano.db"},
+    )
+    # the first start creates the system database
+    succeed(measure(*meltano))
+    discover: list[str | Path] = [TAP, "--config", tap, "--discover"]
+    return [meltano, (discover, {}), (discover, {}), ([LOADER, "--config", loader], {})]
 
 
 def read_pages(url: str) -> float:
-    """Fetch the pages of a first load and do nothing with them, the bare client; return the seconds that took.
+    """Fetch the pages of a first load, as many at once as the connector, and return the seconds that this takes.
 
-    As many requests are in flight as the connector has.
+    The pages overlap by one row, as the tap's do.
     """
     with requests.Session() as session, ThreadPoolExecutor(IN_FLIGHT) as executor:
 
         def fetch(offset: int) -> requests.Response:
-            params: dict[str, str | int] = {"offset": offset, "limit": PAGE_SIZE, "sort_field": "id"}
-            response = session.get(f"{url}/v1/patients", params=params, timeout=60)
+            query = {"offset": str(offset), "limit": str(PAGE_SIZE), "sort_field": "id"}
+            response = session.get(f"{url}{LIST_PATH}", params=query, timeout=60)
             response.raise_for_status()
             return response
 
@@ -135,64 +175,28 @@ def read_pages(url: str) -> float:
         return time.monotonic() - began
 
 
-def load_alone(bench: Bench, api: Api, collection: Collection) -> None:
-    """Feed the loader what the tap writes on a first load, messages and files, and in turn nothing.
-
-    Raises:
-        RuntimeError: It failed, or did not load every patient.
-    """
-    batches, kept, messages = (bench.folder / name for name in ("batches", "batches.kept", "messages.singer"))
-    for folder in (batches, kept):
-        shutil.rmtree(folder, ignore_errors=True)
-    batch = {"encoding": {"format": "jsonl", "compression": "none"}, "storage": {"root": batches.as_uri()}}
-    config = bench.write("tap.json", {"api_url": api.url, "batch_config": batch})
-    write = 'exec "$0" --config "$1" >"$2" 2>/dev/null'
-    succeed(measure(["bash", "-c", write, TAP, config, messages]))
-    batches.rename(kept)
-    database = bench.folder / "loader.duckdb"
-    command = loader_command(bench, database)
-    for _ in range(bench.repeat):
-        database.unlink(missing_ok=True)
-        started = succeed(measure(command, {"TZ": "UTC"}))
-        # the loader removes what it has loaded
-        shutil.copytree(kept, batches)
-        cost = succeed(measure(command, {"TZ": "UTC"}, stdin=messages))
-        shutil.rmtree(batches)
-        with duckdb.connect(database) as connection:
-            loaded = connection.execute("select count(*) from raw.patients").fetchone()
-        if loaded != (collection.patients,):
-            raise RuntimeError(f"The loader loaded {loaded} of {collection.patients} patients")
-        bench.record(
-            what="loader alone", patients=collection.patients, **asdict(cost), loading_cpu=cost.cpu - started.cpu
-        )
-
-
-def parts(bench: Bench) -> None:
-    """Measure runs without change, their steps, and in turn the start-ups of what they are made of."""
-    collection = Collection.made(bench.folder, bench.sizes[0])
-    folder = bench.folder / "parts"
+def status(bench: Bench) -> None:
+    """Measure `status` beside a file of 10,000 runs, 100 times."""
+    folder = bench.destination(CONNECTOR, PAGE_SIZE)
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    with serve(collection.path) as api:
-        succeed(CONNECTOR.load(api.url, folder))
-        started = make_parts(bench, api.url, folder / "patients.duckdb")
-        for _ in range(bench.repeat):
-            cost = succeed(CONNECTOR.load(api.url, folder))
-            steps = find_steps((folder / "patients.duckdb.work/run.log").read_text(), cost)
-            bench.record(what="run without change", **asdict(cost), steps=steps)
-            bench.record(what="start-ups", seconds=start_parts(bench, started))
+    folder.mkdir(parents=True)
+    with serve(PAGE_SIZE) as service:
+        succeed(CONNECTOR.load(service.url, folder))
+    runs = folder / "patients.duckdb.runs.jsonl"
+    repeat_run(runs, 10_000)
+    environment = {"RUNNER": "local", "DESTINATION_DUCKDB_PATH": f"{folder}/patients.duckdb"}
+    costs = [measure(["bin/toubib-connector", "status"], environment) for _ in range(100)]
+    crashes = sum(cost.exit_code != 0 for cost in costs)
+    bench.record(what=STATUS, seconds=median(cost.seconds for cost in costs), crashes=crashes)
 
 
-def find_steps(log: str, cost: Cost) -> dict[str, float]:
-    """Return the seconds that each step of a run took, by its log; what dbt built stands by its kind."""
-    lines = iter(log.splitlines())
-    steps, before = {}, cost.started_at
-    for step, end in STEPS.items():
-        at = next(datetime.fromisoformat(line.split()[0]).timestamp() for line in lines if end in line)
-        steps[step], before = at - before, at
-    built = dict.fromkeys(KINDS.values(), 0.0)
-    for kind, seconds in BUILT.findall(log):
-        built[KINDS[kind]] += float(seconds)
-    rest = steps.pop("dbt: building") - sum(built.values())
-    ends = cost.started_at + cost.seconds - before
-    return {**steps, **built, "dbt: the rest": rest, "ends of dbt, Meltano and command": ends}
+def repeat_run(file: Path, times: int) -> None:
+    """Replace the runs in a file by hourly copies of its last one."""
+    last = json.loads(file.read_text().splitlines()[-1])
+    with file.open("w") as lines:
+        for hours in reversed(range(times)):
+            shift = timedelta(hours=hours)
+            instants = {
+                name: (datetime.fromisoformat(last[name]) - shift).isoformat() for name in ("started_at", "ended_at")
+            }
+            lines.write(json.dumps(last | instants) + "\n")

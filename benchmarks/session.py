@@ -1,4 +1,4 @@
-"""One run of the benchmark: where it works, and where its results go."""
+"""One run of the benchmark: its folder, its results, and the names that the results are found by."""
 
 from __future__ import annotations
 
@@ -11,17 +11,28 @@ from typing import Any
 import click
 from contenders import Contender
 
+MILLION = 1_000_000
+FIRST_LOAD = "first load"
+NO_CHANGE = "no change"
+CHANGES = "1,000 changes"
+FULL_REFRESH = "full refresh"
+SLOW_FIRST_LOAD = "first load, 40 ms a page"
+DBT_IMPORT = "import of dbt"
+STATUS = "status over 10,000 runs"
+FIRST_BUILD = "first build"
+BUILD = "build after 1,000 changes"
+
 
 @dataclass
 class Bench:
     """One run of the benchmark.
 
     Attributes:
-        folder: Where it works.
-        results: Where each result goes at once, one JSON object a line.
-        sizes: How many patients the services hold, ascending.
-        repeat: How often what is compared is measured.
-        section: What is measured now.
+        folder: Its working folder.
+        results: The file of results, one JSON object a line.
+        sizes: Numbers of patients, ascending.
+        repeat: How often each measurement is repeated.
+        section: The section that is being measured.
     """
 
     folder: Path
@@ -32,23 +43,15 @@ class Bench:
     _began: float = field(default_factory=time.monotonic)
 
     def record(self, **result: Any) -> None:
-        """Keep a result and show it."""
+        """Write a result to the file, and print it."""
         with self.results.open("a") as file:
             file.write(json.dumps({"section": self.section} | result) + "\n")
         minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
-        shown = " ".join(
-            f"{name}={value:.2f}" if isinstance(value, float) else f"{name}={value}"
-            for name, value in result.items()
-            if value and name not in {"started_at", "marked_at"}
+        values = " ".join(
+            f"{name}={value:.2f}" if isinstance(value, float) else f"{name}={value}" for name, value in result.items()
         )
-        click.echo(f"{minutes:02}:{seconds:02} {self.section}: {shown}")
+        click.echo(f"{minutes:02}:{seconds:02} {self.section}: {values}")
 
     def destination(self, contender: Contender, patients: int) -> Path:
         """Return the folder of a contender's destination."""
         return self.folder / self.section / f"{contender.name}-{patients}"
-
-    def write(self, name: str, content: dict[str, Any]) -> Path:
-        """Write a file of JSON and return its path."""
-        path = self.folder / name
-        path.write_text(json.dumps(content))
-        return path

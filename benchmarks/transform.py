@@ -1,72 +1,76 @@
-"""What a build of the history costs at two sizes of the collection: whole `dbt` calls, each after the same changes."""
+"""Measure builds of the history, without extraction, after the same changes to a large and a small collection."""
 
 from __future__ import annotations
 
+import os
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
 import duckdb
-from measure import PROJECT, Cost, measure
-from session import Bench
-from startups import DBT
+from measure import PROJECT, Cost, measure, succeed
+from runs import DBT_PYTHON
+from session import BUILD, FIRST_BUILD, Bench
 
 CHANGES = 1_000
-SHARES = (0.05, 5)
-"""Sizes, by the largest of the services: what they cannot show in reasonable time."""
+SMALL = 100
+"""How many times smaller the small collection is."""
 
 OBSERVATIONS = """
-insert into raw.patients (
-  id, email, first_name, last_name, date_of_birth, created_at, updated_at, _sdc_extracted_at, _sdc_batched_at
-)
+insert into raw.patients by name
 select
-  id, 'patient.' || id || '@example.org', 'First ' || id % 5000, 'Last ' || id % 70000 || '-' || $visit,
-  cast(date '1930-01-01' + cast(id % 30000 as integer) as varchar), timestamp '2024-01-01' + to_seconds(id),
-  timestamp '2024-06-01' + to_days(cast($visit as integer)), timestamp '2025-01-01' + to_days(cast($visit as integer)),
-  timestamp '2025-01-01' + to_days(cast($visit as integer))
+  id, 'patient.' || id || '@example.org' as email, 'First ' || id % 5000 as first_name,
+  'Last ' || id % 70000 || '-' || $visit as last_name, date '1930-01-01' + cast(id % 30000 as integer) as date_of_birth,
+  timestamptz '2024-01-01' + to_seconds(id) as created_at,
+  timestamptz '2024-06-01' + to_days($visit) as updated_at,
+  $at as _sdc_sync_started_at, $at as _sdc_extracted_at, $at as _sdc_batched_at
 from (select $step * row as id from range(1, $rows + 1) as numbers (row))
+"""
+SYNC = """
+insert into raw.syncs by name
+select
+  $at as started_at, $at as ended_at, if($visit = 0, 'first_load', 'changes') as kind,
+  $total as total_items_before, $total as total_items_after, $rows as records, $at as _sdc_batched_at
 """
 
 
-def dbt(path: Path, *arguments: str) -> Cost:
-    """Run dbt on a DuckDB file.
+def transform(bench: Bench) -> None:
+    """Measure a first build of each collection, then builds after changes in turn."""
+    sizes = [max(CHANGES, bench.sizes[-1] // SMALL), bench.sizes[-1]]
+    with tempfile.TemporaryDirectory(dir=bench.folder) as folder:
+        paths = {patients: Path(folder) / str(patients) / "patients.duckdb" for patients in sizes}
+        for patients, path in paths.items():
+            path.parent.mkdir()
+            settings = {"RUNNER": "local", "DESTINATION_DUCKDB_PATH": str(path)}
+            succeed(measure(["bin/toubib-connector", "init-db"], settings))
+            observe(path, patients, total=patients, visit=0)
+            # these have a second version
+            observe(path, patients * 2 // 5, total=patients, visit=1)
+            bench.record(what=FIRST_BUILD, patients=patients, **asdict(build(path)))
+        for visit in range(2, 2 + bench.repeat):
+            for patients, path in paths.items():
+                observe(path, CHANGES, total=patients, visit=visit, step=patients // CHANGES)
+                bench.record(what=BUILD, patients=patients, **asdict(build(path)))
 
-    Raises:
-        RuntimeError: It failed.
-    """
+
+def observe(path: Path, rows: int, *, total: int, visit: int, step: int = 1) -> None:
+    """Append a sync to raw with an observation of every `step`-th patient, changed since the last visit."""
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("set timezone = 'UTC'")
+        at = f"timestamptz '2025-01-{visit + 1:02} 00:00:00+00'"
+        connection.execute(OBSERVATIONS.replace("$at", at), {"rows": rows, "visit": visit, "step": step})
+        connection.execute(SYNC.replace("$at", at), {"rows": rows, "visit": visit, "total": total})
+
+
+def build(path: Path) -> Cost:
+    """Build and test the history, as `dbt:build` does."""
+    project = str(PROJECT / "transform")
     environment = {
         "DBT_DUCKDB_PATH": str(path),
+        "DBT_PROJECT_DIR": project,
+        "DBT_PROFILES_DIR": project,
         "DBT_TARGET_PATH": str(path.parent / "dbt"),
         "DBT_LOG_PATH": str(path.parent / "logs"),
+        "PATH": f"{DBT_PYTHON.parent}:{os.environ['PATH']}",
     }
-    folder = PROJECT / "transform"
-    command: list[str | Path] = [DBT, "--quiet", *arguments, "--project-dir", folder, "--profiles-dir", folder]
-    cost = measure(command, environment, log=path.with_suffix(".log"))
-    if cost.exit_code:
-        raise RuntimeError(path.with_suffix(".log").read_text())
-    return cost
-
-
-def append(path: Path, rows: int, *, visit: int, step: int = 1) -> None:
-    """Append an observation of every `step`-th patient to raw, `rows` in all, changed with each visit."""
-    with duckdb.connect(str(path)) as connection:
-        connection.execute(OBSERVATIONS, {"rows": rows, "visit": visit, "step": step})
-
-
-def transform(bench: Bench) -> None:
-    """Measure builds at each size, in turn."""
-    build = ("build", "--exclude-resource-type", "unit_test")
-    sizes = [max(CHANGES, int(share * bench.sizes[-1])) for share in SHARES]
-    with tempfile.TemporaryDirectory(dir=bench.folder) as folder:
-        paths = [Path(folder) / str(patients) / "patients.duckdb" for patients in sizes]
-        for patients, path in zip(sizes, paths, strict=True):
-            path.parent.mkdir()
-            dbt(path, "run")
-            append(path, patients, visit=0)
-            # so many have changed since
-            append(path, patients * 2 // 5, visit=1)
-            bench.record(what="first build", patients=patients, **asdict(dbt(path, *build)))
-        for repeat in range(bench.repeat):
-            for patients, path in zip(sizes, paths, strict=True):
-                append(path, CHANGES, visit=2 + repeat, step=patients // CHANGES)
-                bench.record(what=f"build after {CHANGES:,} changes", patients=patients, **asdict(dbt(path, *build)))
+    return succeed(measure([DBT_PYTHON, PROJECT / "transform/build.py"], environment, log=path.with_suffix(".log")))
