@@ -18,7 +18,7 @@ from contenders import CONNECTOR, Contender
 from correctness import DOUBLED, FAILED, LOST, UNDELETED, UNUSUAL, changes_during_load, faults, values
 from fast_api import Service, serve
 from measure import Cost
-from report import Results, page, picture
+from report import Results, page
 from runs import is_complete, load, read_pages, repeat_run
 from session import FIRST_LOAD, Bench
 
@@ -47,16 +47,13 @@ class Careless(Contender):
         return Cost(1, 1, 1, 0, None)
 
     def query(self, folder: Path, sql: str) -> list[tuple[Any, ...]]:  # noqa: ARG002
+        rows = [*self.rows, self.rows[0]]
+        ids = [row["id"] for row in rows]
+        instants = [row["updated_at"].replace("T", " ").rstrip("Z") for row in rows]
+        names = [[row[name] for row in rows] for name in ("first_name", "last_name")]
+        held = "select unnest(?) as id, unnest(?) as changed_at, unnest(?) as first_name, unnest(?) as last_name"
         with duckdb.connect() as connection:
-            connection.execute(
-                "create table held (id bigint, changed_at varchar, first_name varchar, last_name varchar)"
-            )
-            held = [
-                (row["id"], row["updated_at"].replace("T", " ").rstrip("Z"), row["first_name"], row["last_name"])
-                for row in [*self.rows, self.rows[0]]
-            ]
-            connection.executemany("insert into held values (?, ?, ?, ?)", held)
-            return connection.sql(sql).fetchall()
+            return connection.execute(f"with held as ({held}) {sql}", [ids, instants, *names]).fetchall()
 
 
 def make_api() -> Api:
@@ -113,12 +110,10 @@ def test_repetitions_are_compared_in_turn() -> None:
             ("dlt", 4.0, 1.0),
         )
     ]
-    results = Results([*runs, {"versions": {}}])
-    report = page(results)
+    report = page(Results([*runs, {"versions": {}}]))
     assert "| first load of 1,000,000 / dlt's | 0.50 | 0.75 | **no** |  |" in report
     assert "| the same, CPU | 0.60 | 1 | **no** |  |" in report
     assert "| first load of 10,000 / dlt's | 3.50 | not measured |  |  |" in report
-    assert picture(results).startswith("<svg")
 
 
 def test_a_section_that_fails_leaves_the_others_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,6 +132,7 @@ def test_a_section_that_fails_leaves_the_others_measured(tmp_path: Path, monkeyp
     assert ended.exit_code == 1
     assert f"| {LOST} | 0 | 0 | yes | dlt not measured, plain not measured |" in (results / "results.md").read_text()
     assert "older" not in (results / "results.jsonl").read_text()
+    assert (results / "results.svg").read_text().startswith("<svg")
 
 
 def test_losses_are_counted(tmp_path: Path) -> None:
