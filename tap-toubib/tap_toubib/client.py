@@ -35,6 +35,8 @@ MAX_RETRY_AFTER = 300
 
 RETRIED = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 
+REFUSED = {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY}
+
 ABOUT_ONE_PATIENT = {HTTPStatus.OK, *range(400, 500)} - {HTTPStatus.UNAUTHORIZED, *RETRIED}
 """Answers that tell something of the patient asked for, not of the service."""
 
@@ -42,11 +44,17 @@ HINTS: dict[int, str] = {
     HTTPStatus.UNAUTHORIZED: "check auth_token (TAP_TOUBIB_AUTH_TOKEN)",
     HTTPStatus.FORBIDDEN: "auth_token (TAP_TOUBIB_AUTH_TOKEN) does not allow this",
     HTTPStatus.NOT_FOUND: "check that api_url (API_BASEURL) is the base URL of a Toubib service",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "a smaller page_size (TAP_TOUBIB_PAGE_SIZE) may be accepted",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "a smaller page_size (TAP_TOUBIB_PAGE_SIZE) may be accepted",
 }
 
 TOKEN = re.compile("[!-~]+")
 
 T = TypeVar("T")
+
+
+class RefusedRequestError(FatalAPIError):
+    """The service does not accept a query."""
 
 
 class ToubibClient:
@@ -143,7 +151,8 @@ class ToubibClient:
         if response.status_code in RETRIED or response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise RetriableAPIError(message, response)
         hint = HINTS.get(response.status_code)
-        raise FatalAPIError(f"{message}: {hint}" if hint else message)
+        kind = RefusedRequestError if response.status_code in REFUSED else FatalAPIError
+        raise kind(f"{message}: {hint}" if hint else message)
 
     def _bypass_proxy(self) -> dict[str, str]:
         """Return what makes requests leave out the proxy of the environment for a service on this machine."""

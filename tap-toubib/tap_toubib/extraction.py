@@ -141,7 +141,7 @@ class Extraction:
             pages = reconciliation.read_tombstones(self._known_before - self._seen)
         elif self._plan.is_by_id:
             pages = reconciliation.read_differences()
-        elif not total_items:
+        elif not self._seen:
             reconciliation.check_deletion_limit(len(self.known))
         for page in pages:
             self.audit.recovered += sum(map(self._is_recovered, page.records))

@@ -24,7 +24,7 @@ from typing import Any
 
 from tap_toubib.columns import PRIMARY_KEY
 from tap_toubib.plan import Order
-from tap_toubib.records import Page, Record, Rejected
+from tap_toubib.records import Page, Record, Rejected, list_ids
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,23 @@ class End:
     is_exclusive: bool = False
     is_tied: bool = False
 
+    def is_beyond(self, other: End, order: Order) -> bool:
+        """Return whether it lies further in the collection than another one."""
+        if self.value == other.value:
+            return not order.is_unique and self.offset > other.offset
+        if _is_comparable(self.value, other.value, order):
+            return bool(self.value > other.value if order.direction == "asc" else self.value < other.value)
+        return self.offset > other.offset
+
+
+def is_sorted(page: Page, order: Order) -> bool:
+    """Return whether a page shows the order that it was asked for in, as far as its values can be compared."""
+    values: list[Any] = list_ids(page.rows) if order.field == PRIMARY_KEY else []
+    if order.is_instant:
+        # by seconds: text with and without decimals, in which services may sort, does not sort as instants do
+        values = [record[order.field][:19] for record in page.records if record.get(order.field)]
+    return values == sorted(values, reverse=order.direction == "desc")
+
 
 def find_end(page: Page, order: Order) -> End:
     """Return where a page ended in the order that it was asked for in."""
@@ -60,7 +77,7 @@ def find_end(page: Page, order: Order) -> End:
 
 
 def is_contiguous(end: End, page: Page, order: Order) -> bool:
-    """Tell whether a page that does not begin the collection leaves no row out after an end."""
+    """Return whether a page, other than the first of the collection, leaves no row out after an end."""
     if not page.rows:
         return False
     first = page.rows[0]
@@ -71,11 +88,15 @@ def is_contiguous(end: End, page: Page, order: Order) -> bool:
         if value is None and any(record.get(order.field) for record in page.records):
             # rows without a value are in front of all others in this service
             return True
-        # other texts compare by rules of the service's database
-        if type(value) is type(end.value) and (order.is_instant or not isinstance(value, str)):
+        if _is_comparable(value, end.value, order):
             return bool(value < end.value if order.direction == "asc" else value > end.value)
-    # a row that is as it was has not passed any other that is
+    # unchanged rows keep their order relative to each other
     return first in end.page.rows
+
+
+def _is_comparable(value: object, other: object, order: Order) -> bool:
+    # texts other than instants compare by rules of the service's database
+    return type(value) is type(other) and (order.is_instant or not isinstance(value, str))
 
 
 def remove_shown(page: Page, previous: Page) -> list[Record | Rejected]:

@@ -1,7 +1,12 @@
-"""Reading the collection page by page: pages overlap and are contiguous, and some are read ahead of time."""
+"""Reading the collection page by page. Pages overlap and are contiguous, and some are read ahead of time.
+
+`total_items` is a hint: it says where to look for the end of the collection, and the pages show where that is. Whatever
+the service answers, a scan ends: its pages have to come further and further in the collection.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -9,14 +14,28 @@ from typing import Self
 
 from singer_sdk.exceptions import FatalAPIError
 
-from tap_toubib.client import ToubibClient
-from tap_toubib.overlap import End, find_end, is_contiguous, remove_shown
+from tap_toubib.client import RefusedRequestError, ToubibClient
+from tap_toubib.overlap import End, find_end, is_contiguous, is_sorted, remove_shown
 from tap_toubib.plan import Order
 from tap_toubib.records import Page, PageDecoder, Rejected
 from tap_toubib.values import now
 
-MAX_SETBACKS = 20
-"""How many pages may bring nothing new, or throw a scan back to the first one: a collection that moves causes a few."""
+MAX_SETBACKS = 10
+"""How many pages in a row may come no further than those before them: a collection that moves causes a few."""
+
+MAX_REPETITIONS = 2
+"""The same for pages that repeat the one before them row by row."""
+
+IGNORED_OFFSET = "The API ignores `offset`: it answers different ones with the same page"
+SINGLE_ROWS = (
+    "The API answers with one patient a page, so pages cannot overlap, and patients between them could be missed"
+)
+
+logger = logging.getLogger("tap-toubib.pagination")
+
+
+class WindowError(FatalAPIError):
+    """The service shows nothing from some offset on, although it has patients there."""
 
 
 @dataclass
@@ -35,71 +54,99 @@ class Scanner:
     page_size: int
     max_parallel_requests: int
     _longest: int = 0
+    _total_items: int = 0
+    _has_warned: bool = False
 
     @property
     def page_length(self) -> int:
-        """How many patients a page holds: as many as are asked for, unless the service gives fewer."""
-        # pages that overlap have two rows at least
+        """How many patients a full page holds: as many as are asked for, unless the service gives fewer."""
+        # overlapping pages have at least two rows
         return max(self._longest, 2) if self._longest else self.page_size
 
     def read_page(self, order: Order, offset: int = 0) -> Page:
-        """Return the page at an offset of the collection in an order."""
+        """Return the page at an offset of the collection in an order; an empty one if that offset is refused."""
         place = {"offset": offset, "limit": self.page_size}
         params = place | {"sort_field": order.field, "sort_dir": order.direction}
-        page = self.client.get_patients(params, self.decoder.decode)
-        if offset + len(page.rows) < page.total_items:
+        try:
+            page = self.client.get_patients(params, self.decoder.decode)
+        except RefusedRequestError:
+            if offset == 0:
+                raise
+            page = Page([], self._total_items)
+        page = replace(page, offset=offset, read_at=now())
+        if not is_sorted(page, order):
+            raise FatalAPIError(f"The API does not keep the order it was asked for ({order.field})")
+        self._total_items = page.total_items
+        if page.end < page.total_items:
             self._longest = max(self._longest, len(page.rows))
-        return replace(page, offset=offset, read_at=now())
+        return page
 
-    def read_last(self, order: Order, total_items: int) -> Page:
-        """Return the page that ends the collection.
+    def read_last(self, order: Order, expected: int) -> Page:
+        """Return the page that ends the collection in a unique order, looked for where so many patients would end.
 
-        Args:
-            order: The order.
-            total_items: How many patients it held when it last said so.
+        Raises:
+            WindowError: The end is out of reach.
         """
-        offset = max(total_items - self.page_length + 1, 0)
-        for _ in range(MAX_SETBACKS):
+        # rows are shown in front of `last.end`, and none from `empty_from` on
+        last, empty_from, step = Page([], 0), None, 1
+        offset = self._find_last_page(expected)
+        while True:
             page = self.read_page(order, offset)
-            if not page.rows and offset:
-                offset = max(min(page.total_items, offset) - self.page_length + 1, 0)
-            elif self._is_last(page) or len(page.rows) == 1 or not page.rows:
-                return page
-            elif len(page.rows) < self.page_length:
-                # the total is of another moment, or wrong
-                offset += len(page.rows) - 1
+            if page.rows and page.rows == last.rows:
+                raise FatalAPIError(IGNORED_OFFSET)
+            if page.rows:
+                last = page
             else:
-                offset = max(offset + len(page.rows) - 1, page.total_items - self.page_length + 1)
-        raise FatalAPIError("No page of the API ends the collection: it ignores `offset`, or `total_items` is wrong")
+                empty_from = offset
+            if empty_from == 0 or self._ends_as_counted(page):
+                self._warn_of_total(page)
+                return page
+            if empty_from is None:
+                offset, step = last.end - 1 + step, step * 2
+            elif last.end > empty_from:
+                raise self._make_window_error(order, last.offset, empty_from)
+            elif last.end == empty_from and len(last.rows) < self.page_length:
+                self._warn_of_total(last)
+                return last
+            elif last.end == empty_from:
+                # the row that ends a full page shows itself, too, unless it is out of reach
+                offset = last.end - 1
+            else:
+                middle = last.end if empty_from - last.end < self.page_length else (last.end + empty_from) // 2
+                counted = self._find_last_page(page.total_items)
+                offset = counted if last.end <= counted < empty_from else middle
 
     def read_newest(self, order: Order) -> Page:
         """Return the page with which the instants of a newest-first order begin: the first one, as a rule.
 
-        Some databases put rows without an instant in front of all others. Where those end is found by bisection.
+        Some databases put rows without an instant in front of all others. There, bisection finds where they end.
         """
         page = self.read_page(order)
         low, high = 0, page.total_items
-        while True:
+        setbacks = 0
+        while setbacks <= MAX_SETBACKS:
             # an unloadable record may be of either kind: to begin too early leaves nothing out
             instants = [isinstance(row, Rejected) or row.get(order.field) for row in page.rows]
             if not instants or instants[0]:
                 if page.offset == 0:
                     return page
                 high = page.offset
-                low = low if low < high else 0
-            elif instants[-1] or self._is_last(page):
+                if low >= high:
+                    low, setbacks = 0, setbacks + 1
+            elif instants[-1] or self._ends_as_counted(page):
                 return page
             else:
                 low = page.offset + max(len(page.rows) - 1, 1)
-            # where the instants began may have moved back
+            # the place where the instants begin may have moved back
             page = self.read_page(order, max(low, (low + high) // 2))
+        raise FatalAPIError(f"No page of the API shows where the values of `{order.field}` begin")
 
     def read_pages(
         self, order: Order, *, first: Page | None = None, after: End | None = None, to_the_end: bool = True
     ) -> Iterator[tuple[Page, End]]:
         """Yield the pages of the collection in an order, each without the rows of the one before it.
 
-        A patient that stays where it is in the order while it is read is in one of them, whatever happens to others.
+        A patient that keeps its place in the order during the scan is in one of them, whatever happens to others.
 
         Args:
             order: The order.
@@ -109,32 +156,39 @@ class Scanner:
 
         Yields:
             A page, and where it ended.
+
+        Raises:
+            WindowError: The rest of the collection is out of reach.
         """
         overlap = 1 if order.is_unique else 2
         parallel = self.max_parallel_requests if to_the_end else min(2, self.max_parallel_requests)
         with ReadAhead(lambda offset: self.read_page(order, offset), parallel) as ahead:
-            end = after
+            end = furthest = after
+            empty_from, setbacks = None, 0
             page = first or ahead.read(after.offset if after else 0)
-            setbacks = 0
             while True:
-                if end:
-                    page = self._read_contiguous(end, page, order, ahead)
-                fresh = replace(page, rows=remove_shown(page, end.page)) if end else page
-                setbacks += end is not None and (page.offset == 0 or not fresh.rows)
-                if setbacks > MAX_SETBACKS:
-                    raise FatalAPIError(
-                        f"The API does not keep the order it was asked for ({order.field}): pages are not contiguous"
-                    )
+                if page.rows and empty_from is not None and page.offset >= empty_from:
+                    empty_from = None
+                if end and not page.rows:
+                    if empty_from is not None and page.offset >= empty_from:
+                        raise self._make_window_error(order, end.page.offset, empty_from)
+                    empty_from = page.offset
+                previous = end
+                if previous:
+                    page = self._read_contiguous(previous, page, order, ahead)
+                fresh = replace(page, rows=remove_shown(page, previous.page)) if previous else page
                 end = find_end(page, order)
+                if previous and (page.offset == 0 or not fresh.rows or not end.is_beyond(previous, order)):
+                    setbacks += 1
+                    _check_setbacks(setbacks, page, previous.page, order)
+                elif furthest is None or end.is_beyond(furthest, order):
+                    furthest, setbacks = end, 0
                 yield fresh, end
-                if not page.rows or self._is_last(page):
+                if not page.rows or self._is_last(page, order):
+                    self._warn_of_total(page)
                     return
                 ahead.expect(step=max(len(page.rows) - overlap, 1), total_items=page.total_items)
                 page = ahead.read(end.offset)
-
-    def _is_last(self, page: Page) -> bool:
-        # a full page may hide another row: the total may have been counted before a row came in front of the others
-        return page.offset + len(page.rows) >= page.total_items and len(page.rows) != self.page_length
 
     def _read_contiguous(self, end: End, page: Page, order: Order, ahead: ReadAhead) -> Page:
         """Return a page that is contiguous with an end: this one, or one from further back."""
@@ -143,6 +197,53 @@ class Scanner:
             page = ahead.read(max(0, min(page.offset, end.offset) - back))
             back *= 2
         return page
+
+    def _is_last(self, page: Page, order: Order) -> bool:
+        # a full page may hide another row: the total may have been counted before a row came in front of the others
+        if len(page.rows) >= self.page_length:
+            return False
+        if page.end == page.total_items or not self.read_page(order, page.end).rows:
+            return True
+        self._longest = max(self._longest, len(page.rows))
+        return False
+
+    def _ends_as_counted(self, page: Page) -> bool:
+        return 0 < len(page.rows) < self.page_length and page.end == page.total_items
+
+    def _find_last_page(self, total_items: int) -> int:
+        """Return the offset of a page that ends a collection of so many patients, and has room for another."""
+        return max(total_items - self.page_length + 1, 0)
+
+    def _warn_of_total(self, last: Page) -> None:
+        if last.end != last.total_items and not self._has_warned:
+            self._has_warned = True
+            logger.warning(
+                "The API says that it has %d patients, and its pages end after %d: what the pages show counts",
+                last.total_items,
+                last.end,
+            )
+
+    def _make_window_error(self, order: Order, shown: int, empty: int) -> WindowError:
+        while empty - shown > 1:
+            middle = (shown + empty) // 2
+            if self.read_page(order, middle).rows:
+                shown = middle
+            else:
+                empty = middle
+        return WindowError(
+            f"The API shows no patients from offset {empty} on, although it has more (it counts {self._total_items}): "
+            "the rest is out of reach until that limit of the service is raised. What was read before is kept"
+        )
+
+
+def _check_setbacks(setbacks: int, page: Page, previous: Page, order: Order) -> None:
+    """End a scan that comes no further."""
+    if setbacks > MAX_REPETITIONS and page.rows == previous.rows:
+        raise FatalAPIError(IGNORED_OFFSET if len(page.rows) > 1 else SINGLE_ROWS)
+    if setbacks > MAX_SETBACKS:
+        raise FatalAPIError(
+            f"The API does not keep the order it was asked for ({order.field}): pages are not contiguous"
+        )
 
 
 class ReadAhead:
@@ -161,11 +262,11 @@ class ReadAhead:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # what nobody asked for is not waited for
+        # requests in flight are waited for, those not yet sent are dropped
         self._executor.shutdown(wait=True, cancel_futures=True)
 
     def expect(self, *, step: int, total_items: int) -> None:
-        """Say how far apart the next pages are, and where they end."""
+        """Take note of how far apart the next pages are, and of where the collection should end."""
         self._step, self._total_items = step, total_items
 
     def read(self, offset: int) -> Page:

@@ -1,17 +1,17 @@
-"""Who was deleted from the source, and who is recovered: was missed before, and is found now.
+"""Find patients deleted from the source, and patients that earlier runs missed.
 
-Sorted by id, a patient has a rank in the source and one among the known ids. Between two patients of whom both ranks
-are known, as many must lie in the source as among the known ids; where they do not, a page is read in the middle. So a
+Sorted by id, a patient has a rank in the source and one among the known ids. Between two patients whose ranks are both
+known, the source must have as many patients as the known ids; where it does not, a page is read in the middle. So a
 difference is found in about log2(patients / page length) requests, and neighbouring ones are found together.
 
-Where as many patients were deleted as were missed, the numbers agree: only a page that shows one of them tells.
-Therefore a page is read at random, another one in each run.
+If as many patients were deleted as were missed, the numbers agree, and only a page with one of them shows it. Therefore
+each run reads one page at random.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -22,10 +22,17 @@ from singer_sdk.exceptions import FatalAPIError
 
 from tap_toubib.columns import DELETED_AT, PRIMARY_KEY
 from tap_toubib.known_ids import KnownIds
-from tap_toubib.pagination import Scanner
+from tap_toubib.pagination import Scanner, WindowError
 from tap_toubib.plan import BY_ID
 from tap_toubib.records import Page, list_ids
 from tap_toubib.values import now
+
+
+class RepeatedIdError(Exception):
+    """The source lists a patient on more than one row, so ranks say nothing."""
+
+    def __str__(self) -> str:
+        return f"The API lists the patient of id {self.args[0]} on more than one row: its ranks say nothing"
 
 
 @dataclass
@@ -35,9 +42,9 @@ class Reconciliation:
     Attributes:
         scanner: Reads the pages; its client confirms deletions.
         known: The ids of all patients delivered so far.
-        total_items: How many patients the source held when it last said so.
+        total_items: How many patients the API said last that it has.
         max_deleted_percent: The setting.
-        logger: Is told where ranks say nothing.
+        logger: Receives a warning where deletions cannot be found by rank.
     """
 
     scanner: Scanner
@@ -48,8 +55,8 @@ class Reconciliation:
 
     def check_deletion_limit(self, deletions: int) -> None:
         """End the run if it would delete more patients than a sound source loses from one run to the next."""
-        allowed = max(len(self.known) * self.max_deleted_percent / 100, 1 if self.total_items else 0)
-        if deletions > allowed:
+        is_single = deletions == 1 < len(self.known)
+        if deletions > len(self.known) * self.max_deleted_percent / 100 and not is_single:
             raise FatalAPIError(
                 f"{deletions} of {len(self.known)} patients are not in the source any more, and max_deleted_percent "
                 f"allows {self.max_deleted_percent} %: none was marked as deleted. If they were deleted for good, set "
@@ -58,25 +65,20 @@ class Reconciliation:
 
     def read_differences(self) -> Iterator[Page]:
         """Yield pages of patients that are not known, then tombstones, both found by rank."""
-        self.check_deletion_limit(len(self.known) - self.total_items)
         search = RankSearch(self.scanner, self.known.copy())
         try:
-            for page in search.read_pages(self.total_items):
+            for page in search.read_pages(max(self.total_items, len(self.known))):
                 self.total_items = page.total_items
                 self.check_deletion_limit(len(search.absent))
                 yield replace(
                     page, rows=[row for row in page.rows if any(each not in self.known for each in list_ids([row]))]
                 )
-        except RepeatedIdError as error:
-            self.logger.warning(
-                "The API lists the patient of id %s on more than one row: its ranks say nothing, so deletions are "
-                "found by a full refresh only",
-                error,
-            )
+        except (RepeatedIdError, WindowError) as error:
+            self.logger.warning("%s. Not all deletions are found: a full refresh finds them", error)
         yield from self.read_tombstones(search.absent)
 
     def read_tombstones(self, absent: KnownIds) -> Iterator[Page]:
-        """Yield a tombstone for each of those patients that the source confirms to be deleted."""
+        """Yield a tombstone for each of these patients whose deletion the source confirms."""
         self.check_deletion_limit(len(absent))
         with ThreadPoolExecutor(self.scanner.max_parallel_requests) as executor:
             answers = executor.map(self.scanner.client.is_deleted, absent)
@@ -87,12 +89,8 @@ class Reconciliation:
                     yield Page([tombstone], self.total_items, read_at=deleted_at)
 
 
-class RepeatedIdError(Exception):
-    """An id stands on more than one row of the source."""
-
-
 class Interval(NamedTuple):
-    """What lies between two patients, by their ids (None: no bound) and their ranks."""
+    """The patients between two others, given by id (None: no bound) and rank."""
 
     low: int | None
     low_rank: int
@@ -106,9 +104,9 @@ class RankSearch:
 
     Attributes:
         scanner: Reads the pages.
-        expected: The ids that the source is expected to show; corrected as it shows others.
-        absent: Known ids that the source did not show where they would be. Whether they are deleted is another
-            question: the collection may have moved while it was read.
+        expected: The ids that the source is expected to show; corrected by each page.
+        absent: Known ids that the source did not show at their place. They may have moved during the search, so a
+            deletion has to be confirmed.
     """
 
     scanner: Scanner
@@ -116,43 +114,46 @@ class RankSearch:
     absent: KnownIds = field(default_factory=KnownIds)
 
     def read_pages(self, total_items: int) -> Iterator[Page]:
-        """Yield the pages that were read: among their rows are all those that were found to be missing.
+        """Yield the pages that were read: their rows include all patients found to be missing among the known ids.
 
         Args:
-            total_items: How many patients the source held when it last said so.
+            total_items: How many patients the source should have.
 
         Raises:
             RepeatedIdError: Ranks of the source say nothing.
+            WindowError: The source does not show its last patients.
         """
-        # from the end: who was created since the last page was read is there
+        # start with the last page: patients created during this run have the highest ids
         page = self.scanner.read_last(BY_ID, total_items)
         yield page
-        ranks = self._rank(page)
+        ranks = _rank(page)
         if page.offset == 0:
             self._settle([*ranks], None, None)
             return
         first = min(ranks, default=None)
         if first is not None:
             self._settle([*ranks], first - 1, None)
-        # and anywhere, whether the numbers agree or not
-        anywhere = randrange(page.offset)  # noqa: S311  # not a secret
-        intervals = yield from self._split(Interval(None, -1, first, page.offset), anywhere)
+        # one page at random, even if all numbers agree
+        rest = Interval(None, -1, first, page.offset)
+        page = self.scanner.read_page(BY_ID, randrange(page.offset))  # noqa: S311  # not a secret
+        yield page
+        intervals = self._split(rest, page)
         while intervals:
             interval = intervals.pop()
             between = interval.high_rank - interval.low_rank - 1
             if between == self.expected.count_between(interval.low, interval.high):
                 continue
-            if between > 0:
-                middle = interval.low_rank + 1 + max((between - self.scanner.page_length) // 2, 0)
-                intervals += yield from self._split(interval, middle)
-            else:
+            if between <= 0:
                 self._settle([], interval.low, interval.high)
+                continue
+            middle = interval.low_rank + 1 + max((between - self.scanner.page_length) // 2, 0)
+            page = self.scanner.read_page(BY_ID, middle)
+            yield page
+            intervals += self._split(interval, page)
 
-    def _split(self, interval: Interval, offset: int) -> Generator[Page, None, list[Interval]]:
-        """Yield the page at an offset; return what it leaves of an interval: nothing if it has moved out of there."""
-        page = self.scanner.read_page(BY_ID, offset)
-        yield page
-        ranks = self._rank(page)
+    def _split(self, interval: Interval, page: Page) -> list[Interval]:
+        """Return the parts of an interval that a page leaves unread; none if the collection moved it out of there."""
+        ranks = _rank(page)
         low, high = interval.low, interval.high
         ids = [each for each in ranks if (low is None or low < each) and (high is None or each < high)]
         if not ids:
@@ -163,19 +164,18 @@ class RankSearch:
             Interval(ids[-1], ranks[ids[-1]], high, interval.high_rank),
         ]
 
-    def _rank(self, page: Page) -> dict[int, int]:
-        """Return the rank of each id on a page, ascending."""
-        ranked = [(each, page.offset + place) for place, row in enumerate(page.rows) for each in list_ids([row])]
-        for (one, _), (other, _) in pairwise(ranked):
-            if one == other:
-                raise RepeatedIdError(one)
-            if one > other:
-                raise FatalAPIError(f"The API does not keep the order it was asked for ({BY_ID.field})")
-        return dict(ranked)
-
     def _settle(self, shown: list[int], low: int | None, high: int | None) -> None:
-        """Take note of all ids that the source showed after one id and before another."""
+        """Take note of all ids that the source showed between two others."""
         between = self.expected.select_between(low, high)
         self.absent.update(between - KnownIds(shown))
         self.expected.discard(between)
         self.expected.update(shown)
+
+
+def _rank(page: Page) -> dict[int, int]:
+    """Return the rank of each id on a page, ascending."""
+    ranked = [(each, page.offset + place) for place, row in enumerate(page.rows) for each in list_ids([row])]
+    for (one, _), (other, _) in pairwise(ranked):
+        if one == other:
+            raise RepeatedIdError(one)
+    return dict(ranked)

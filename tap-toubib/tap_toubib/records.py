@@ -87,6 +87,11 @@ class Page:
     offset: int = 0
     read_at: str = ""
 
+    @property
+    def end(self) -> int:
+        """The offset behind its last row."""
+        return self.offset + len(self.rows)
+
     @cached_property
     def records(self) -> list[Record]:
         """The loadable records."""

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from random import sample
 from typing import Any
@@ -121,6 +122,10 @@ class Api:
         shuffled: Whether rows of equal values come in another order in every answer.
         nulls_first: Where the newest-first order puts rows without an instant.
         largest_page: What it gives at most, whatever it documents.
+        count: How many patients it says that it has, of so many.
+        window: The offset from which on it shows nothing.
+        beyond: The status of its answers there.
+        rewrite: What it makes of the query for a page.
         document: The OpenAPI document.
         prefix: What stands before the paths of patients.
         requests: What was asked for.
@@ -136,6 +141,10 @@ class Api:
     nulls_first: bool = False
     shuffled: bool = False
     largest_page: int = 100
+    count: Callable[[int], int] = lambda patients: patients
+    window: int = 2**63
+    beyond: int = 200
+    rewrite: Callable[[dict[str, str]], dict[str, str]] = lambda query: query
     document: Any = None
     prefix: str = ""
     requests: list[Request] = field(default_factory=list)
@@ -182,7 +191,9 @@ class Api:
                 return Answer(body=self.document)
             if request.path.startswith("/v1/patients/"):
                 return self._one(int(request.path.rpartition("/")[2]))
-            return Answer(body=json.dumps(self.page(request.query)).encode())
+            if int(request.query["offset"]) >= self.window and self.beyond != HTTPStatus.OK:
+                return Answer(self.beyond)
+            return Answer(body=json.dumps(self.page(self.rewrite(request.query))).encode())
 
     def _one(self, key: int) -> Answer:
         self.before_one()
@@ -199,8 +210,8 @@ class Api:
                 reverse=query["sort_dir"] == "desc",
             )
         start = int(query["offset"])
-        size = min(int(query["limit"]), self.largest_page)
-        return {"data": rows[start : start + size], "meta": {"total_items": len(rows)}}
+        size = min(int(query["limit"]), self.largest_page) if start < self.window else 0
+        return {"data": rows[start : start + size], "meta": {"total_items": self.count(len(rows))}}
 
 
 @contextmanager

@@ -48,15 +48,6 @@ def test_row_pushed_off_a_full_last_page_after_the_total_was_counted_is_read(api
     assert run(page_size=4).ids == [1, 2, 3, 4, 5]
 
 
-def test_service_that_gives_the_same_page_at_every_offset_fails_the_run(api: Api, run: Runner) -> None:
-    fill(api, 5)
-    page = json.dumps({"data": api.rows, "meta": {"total_items": 12}}).encode()
-    api.before_each = lambda: api.fail(200, times=1, body=page)
-    api.before[100] = api.fail
-    with pytest.raises(FatalAPIError, match="pages are not contiguous"):
-        run(page_size=5)
-
-
 def test_scan_that_is_thrown_back_to_its_first_page_for_ever_fails_the_run(
     api: Api, run: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
