@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import sys
-import time
 from typing import Any
 
 import click
@@ -18,12 +17,12 @@ from toubib_connector.log import say
 from toubib_connector.meltano import run_meltano
 from toubib_connector.published_copy import publish_copy
 from toubib_connector.recorded_runs import prepare_runs, record_run
+from toubib_connector.report import write_report
 from toubib_connector.schedule import Scheduler, read_outcome, read_schedules
 from toubib_connector.settings import API, DESTINATION, PROJECT, load_environment, locate, say_what_is_ignored
 from toubib_connector.source import check_source
 from toubib_connector.state import match_state
-from toubib_connector.status import show_history, show_status, show_tables
-from toubib_connector.summary import show_summary
+from toubib_connector.status import show_demo_history, show_status, show_tables
 from toubib_connector.system_database import STATE_ID
 
 JOB = "toubib"
@@ -104,7 +103,6 @@ def run(
     destination: Destination, api_url: str | None, auth_token: str | None, *, full_refresh: bool, publish: bool
 ) -> None:
     """Extract, load, transform, test, and say what changed."""
-    started = time.monotonic()
     with record_run(destination) as record_success, choose_api(api_url) as url:
         is_bundled = check_health(url, auth_token)
         shown_url = hide_credentials(url)
@@ -120,12 +118,10 @@ def run(
             if state := match_state(destination, full_refresh=full_refresh):
                 run_meltano(destination, "state", "set", "--force", STATE_ID, f"--input-file={state}")
             # the lock is held, so a run that Meltano believes to be under way was killed
-            tests = run_meltano(destination, "run", "--force", JOB)
+            run_meltano(destination, "run", "--force", JOB)
             record_success()
             if publish:
                 publish_copy(destination)
-            with destination.connect(read_only=True) as connection:
-                show_summary(connection, destination, tests, time.monotonic() - started)
 
 
 @main.command()
@@ -161,22 +157,20 @@ def schedule(destination: Destination) -> None:
 
 
 @main.command()
+@click.option("--check", is_flag=True, help="Exit with 1 if the last run failed.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for a monitor.")
 @click.pass_obj
-def status(destination: Destination) -> None:
+def status(destination: Destination, *, check: bool, as_json: bool) -> None:
     """Show the last runs, how old the data are, and how many."""
-    with destination.connect_for_reading() as connection:
-        show_status(connection)
-    say(f"{destination.shown()} has {destination.path.stat().st_size / 1e6:.1f} MB")
+    is_healthy = show_status(destination, as_json=as_json)
+    sys.exit(check and not is_healthy)
 
 
 @main.command()
 @click.pass_obj
 def report(destination: Destination) -> None:
     """Draw the patients, their changes and the runs into an HTML file beside the DuckDB file."""
-    from toubib_connector.report import draw_report  # noqa: PLC0415 (what it draws with is installed by `make report`)
-
-    with destination.connect_for_reading() as connection:
-        destination.report.write_text(draw_report(connection, destination.path.name))
+    write_report(destination)
     say(f"The report is {destination.shown(destination.report)}")
 
 
@@ -192,7 +186,7 @@ def where(destination: Destination) -> None:
 def demo_history(destination: Destination) -> None:
     """Show the history of some made-up patients, at the end of `make demo`."""
     with destination.connect_for_reading() as connection:
-        show_history(connection)
+        show_demo_history(connection)
 
 
 @main.command()

@@ -11,7 +11,7 @@ import click
 import duckdb
 
 from toubib_connector.log import is_json, say
-from toubib_connector.redaction import Redaction
+from toubib_connector.meltano_log.redaction import redact_line
 
 
 class Failure(click.ClickException):
@@ -28,13 +28,10 @@ class Failure(click.ClickException):
         self.log = log
         self.patients_read = patients_read
 
-    def show(self, file: IO[Any] | None = None) -> None:
+    def show(self, file: IO[Any] | None = None) -> None:  # noqa: ARG002 (click's signature)
         """Print the line, to the log or to standard error."""
         line = f"{self.message.rstrip('.')}. The full log is {self.log}" if self.log else self.message
-        if is_json():
-            say(line, "critical")
-        else:
-            click.secho(f"Error: {line}", file=file, err=True, fg="red")
+        say(line if is_json() else f"Error: {line}", "critical")
 
 
 @contextmanager
@@ -50,6 +47,6 @@ def fail_in_one_line() -> Iterator[None]:
         raise Failure(error.format_message()) from error
     except duckdb.Error as error:
         line = str(error).partition("\n")[0]
-        raise Failure(f"DuckDB says: {Redaction().redact('duckdb', line)}") from error
+        raise Failure(f"DuckDB says: {redact_line(line)}") from error
     except OSError as error:
         raise Failure(f"{error.filename or 'Cannot write'}: {error.strerror or error}") from error

@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import click
 
-COLORS = {"warning": "yellow"}
+COLORS = {"warning": "yellow", "critical": "red"}
 UNITS = {"day": 86_400, "hour": 3_600, "minute": 60, "second": 1}
 
 
 def is_verbose() -> bool:
-    """Tell whether the full log is wanted where otherwise little is shown."""
+    """Return whether the full log is wanted where otherwise little is shown."""
     return os.environ.get("VERBOSE", "") not in {"", "0"}
 
 
 def has_terminal() -> bool:
-    """Tell whether a person watches, on a terminal on which lines can be drawn again."""
+    """Return whether there is a terminal on which lines can be drawn again."""
     return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb" and not is_verbose()
 
 
 def is_json() -> bool:
-    """Tell whether JSON lines are wanted: Meltano's own variable says so, and nobody sits at a terminal."""
+    """Return whether JSON lines are wanted: Meltano's own variable says so, and there is no terminal."""
     return os.environ.get("MELTANO_CLI_LOG_FORMAT") == "json" and not sys.stdout.isatty()
 
 
@@ -35,16 +37,21 @@ def describe_age(age: timedelta) -> str:
     return f"{seconds // size} {unit}{'' if seconds // size == 1 else 's'}"
 
 
-def say(message: str, level: str = "info", logger: str = "toubib-connector") -> None:
-    """Print a line.
+def say(message: str, level: str = "info", logger: str = "toubib-connector", **fields: Any) -> None:
+    """Print a message, wrapped by word at a terminal.
 
     Args:
         message: One line of text.
         level: As Meltano names it: `info`, `warning`, `error`, `critical`.
-        logger: Which part of a run says it.
+        logger: Which part of a run it comes from.
+        fields: For a machine, beside the message.
     """
     if is_json():
         timestamp = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
-        click.echo(json.dumps({"timestamp": timestamp, "level": level, "logger": logger, "event": message}))
+        event = {"timestamp": timestamp, "level": level, "logger": logger, "event": message}
+        click.echo(json.dumps(fields | event, default=datetime.isoformat))
     else:
-        click.secho(message, fg=COLORS.get(level))
+        is_error = level == "critical"
+        if (sys.stderr if is_error else sys.stdout).isatty():
+            message = click.wrap_text(message, shutil.get_terminal_size().columns)
+        click.secho(message, fg=COLORS.get(level), err=is_error)

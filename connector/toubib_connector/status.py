@@ -1,101 +1,164 @@
-"""How the destination stands."""
+"""What a run did, the last runs, and what the destination holds."""
 
 from __future__ import annotations
 
+import json
+import shlex
 import shutil
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
 
+import click
 import duckdb
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from toubib_connector.log import describe_age, say
-from toubib_connector.recorded_runs import fetch, has_syncs, read_runs
+from toubib_connector.destination import Destination
+from toubib_connector.errors import Failure
+from toubib_connector.log import describe_age, is_json, say
+from toubib_connector.runs import read_runs
+from toubib_connector.settings import PROJECT
+from toubib_connector.sql import query
 
-COUNTS = ("seconds", "read", "rejected", "deleted", "requests")
+DEFAULT = PROJECT / "data" / "destination.duckdb"
+CHANGES = {"new": "green", "changed": "cyan", "deleted": "magenta", "returned": "green", "recovered": "yellow"}
+"""What can happen to a patient, in the colour of its number."""
 
-TABLES = """
-select database, schema, name, len(column_names) as columns from (show all tables) order by all
-"""
+COUNTS = CHANGES | {"rejected": "red"}
+RARE = {"returned", "recovered"}
 
-TOTALS = """
-select
-  max(started_at),
-  now() at time zone 'UTC' - max(started_at),
-  max_by(total_items_after, started_at),
-  (select count(*) from main.patients),
-  (select count(*) from main.patients_history),
-  (select count(*) from raw.patients),
-  (select count(distinct record) from raw.rejected_records)
-from main.syncs
-having count(*) > 0
-"""
 
-HISTORY = """
-select
-  patient_id as "patient",
-  version_number as "no.",
-  last_name as "last name",
-  total_visits as "visits",
-  strftime(valid_from, '%Y-%m-%d %H:%M') as "valid from",
-  coalesce(strftime(valid_to, '%Y-%m-%d %H:%M'), '') as "valid to",
-  coalesce(ended_by, '') as "ended by"
-from main.patients_history
-where
-  -- values are shown, so they must be made up
-  (select arg_max(is_bundled_api, started_at) from raw.syncs)
-  and patient_id in (
-    select max(patient_id) from main.patients_history where ended_by is not null group by ended_by
-  )
-order by bool_or(ended_by = 'deletion') over (partition by patient_id), patient_id, version_number
-"""
+def show_warnings(connection: duckdb.DuckDBPyConnection) -> None:
+    """Warn of the records that the last run rejected, and of a difference between source and destination."""
+    if rejected := query(connection, "rejected_by_last_run"):
+        names = [row["name"] for row in rejected]
+        if (others := rejected[0]["others"]) > 0:
+            names.append(f"{others:,} others")
+        say(f"Warning: Could not be loaded, and is in raw.rejected_records: {', '.join(names)}", "warning")
+    for totals in query(connection, "totals"):
+        if totals["source_patients"] != totals["patients"]:
+            say(
+                "Warning: The source has {source_patients} patients, the destination {patients}".format_map(totals),
+                "warning",
+            )
+
+
+def show_summary(run: Mapping[str, Any], destination: Destination) -> None:
+    """Print what a run did, and how to look at it.
+
+    Args:
+        run: Its line in the file of runs.
+        destination: The one that it loaded.
+    """
+    counts = {name: run[name] for name in COUNTS if run[name] or name not in RARE}
+    facts = {"requests": run["requests"], "seconds": round(run["seconds"], 1), "tests passed": run["tests"]}
+    if is_json() or not any(counts.values()):
+        changes = _join(counts) or "Nothing changed"
+        say(f"{changes}: {_join({'patients': run['patients']} | facts)}", **run)
+        return
+    for name, number in ({"patients now": run["patients"]} | counts | facts).items():
+        click.secho(f"{number:>11,}  {name}", fg=COUNTS.get(name) if number else None, dim=not number)
+    file = destination.path
+    click.echo(f"In {file}")
+    typed = file.relative_to(PROJECT) if file.is_relative_to(PROJECT) else file
+    variable = "" if file == DEFAULT else f" DESTINATION_DUCKDB_PATH={shlex.quote(str(typed))}"
+    click.echo(f"Next: `make sql{variable}` to query it, `make report{variable}` to see it")
+
+
+def _join(numbers: Mapping[str, float]) -> str:
+    return ", ".join(f"{number:,} {name}" for name, number in numbers.items() if number)
+
+
+def show_status(destination: Destination, *, as_json: bool = False) -> bool:
+    """Print the last runs, the failed ones included, how old the data are, and how many.
+
+    Args:
+        destination: Also while a run writes to it: then the runs alone.
+        as_json: One JSON object, for a monitor.
+
+    Returns:
+        Whether the last run succeeded; also if there is none.
+
+    Raises:
+        Failure: There is neither a run nor a file that can be read.
+    """
+    runs = read_runs(destination, 10)
+    totals: dict[str, Any] = {}
+    try:
+        with destination.connect_for_reading() as connection:
+            totals = dict(*query(connection, "totals"))
+    except Failure as error:
+        if not runs:
+            raise
+        unreadable = error.message
+    else:
+        unreadable = "" if totals else "Nothing was loaded yet; `make run` loads the patients."
+    is_healthy = not runs or runs[0]["outcome"] == "succeeded"
+    if as_json:
+        told = {"is_healthy": is_healthy, "last_run": next(iter(runs), None)} | totals
+        click.echo(json.dumps(told, default=datetime.isoformat))
+        return is_healthy
+    if runs:
+        _show_runs(runs)
+    if unreadable:
+        say(unreadable, "warning")
+    else:
+        _show_totals(destination, totals)
+    return is_healthy
+
+
+def _show_runs(runs: list[dict[str, Any]]) -> None:
+    # 80 columns at most: the long name of a schedule takes two lines
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=0)
+    for name in ("started, UTC", "trigger", "outcome", "kind"):
+        table.add_column(name, no_wrap=name != "trigger", overflow="fold")
+    for name in ("changes", "rejected", "requests", "seconds"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for run in runs:
+        changes = [run[name] for name in CHANGES if run[name] is not None]
+        counts = (sum(changes) if changes else None, run["rejected"], run["requests"], run["seconds"])
+        table.add_row(
+            _format_instant(run["started_at"]),
+            *(run[name] or "" for name in ("trigger", "outcome", "kind")),
+            *("" if count is None else f"{count:,.0f}" for count in counts),
+            style="" if run["outcome"] == "succeeded" else "red",
+        )
+    Console(highlight=False).print(table)
+    # a service that is down for a day gives one reason
+    reasons = {run["reason"]: run for run in reversed(runs) if run["reason"]}
+    for reason, run in reversed(reasons.items()):
+        say(f"The run of {_format_instant(run['started_at'])} {run['outcome']}: {reason}")
+
+
+def _show_totals(destination: Destination, totals: dict[str, Any]) -> None:
+    age = describe_age(datetime.now(UTC) - totals["source_as_of"])
+    as_of = f"{totals['source_as_of']:%Y-%m-%d %H:%M:%S} UTC, {age} ago"
+    say(f"The source as of {as_of}: {totals['source_patients']:,} patients")
+    say(
+        "The destination: {patients:,} current patients, {versions:,} versions, {observations:,} observations, "
+        "{rejected:,} rejected records".format_map(totals)
+    )
+    say(f"{destination.path} has {destination.path.stat().st_size / 1e6:.1f} MB")
+
+
+def _format_instant(instant: datetime) -> str:
+    return f"{instant:%d %b %H:%M:%S}"
 
 
 def show_tables(connection: duckdb.DuckDBPyConnection) -> None:
-    """Print the tables, as wide as the terminal at most."""
-    connection.sql(TABLES).show(max_width=shutil.get_terminal_size().columns, max_rows=100)
-
-
-def show_status(connection: duckdb.DuckDBPyConnection) -> None:
-    """Print the last runs, those that failed included, how old the data are, and how many."""
-    runs = read_runs(connection, 10)
-    if not runs:
-        say("Nothing was loaded yet; `make run` loads the patients.")
-        return
-    table = _make_table("run of (UTC)", "kind")
-    for name in COUNTS:
-        table.add_column(name, justify="right")
-    for run in runs:
-        has_failed = run["outcome"] == "failed"
-        counts = ("" if run[name] is None else f"{run[name]:,}" for name in COUNTS)
-        kind = "failed" if has_failed else run["kind"]
-        table.add_row(f"{run['started']:%Y-%m-%d %H:%M}", kind, *counts, style="red" if has_failed else "")
-    Console().print(table)
-    for run in runs:
-        if run["reason"]:
-            say(f"The run of {run['started']:%Y-%m-%d %H:%M} failed: {run['reason']}")
-    totals = connection.execute(TOTALS).fetchone() if has_syncs(connection) else None
-    if not totals:
-        return
-    as_of, age, in_the_source, patients, versions, observations, rejected = totals
-    say(f"The source as of {as_of:%Y-%m-%d %H:%M} UTC, {describe_age(age)} ago: {in_the_source:,} patients")
-    say(
-        f"The destination: {patients:,} current patients, {versions:,} versions, {observations:,} observations, "
-        f"{rejected:,} rejected records"
+    """Print the tables, at most as wide as the terminal."""
+    tables = connection.sql(
+        "select database, schema, name, len(column_names) as columns from (show all tables) order by all"
     )
+    tables.show(max_width=shutil.get_terminal_size().columns, max_rows=100)
 
 
-def show_history(connection: duckdb.DuckDBPyConnection) -> None:
+def show_demo_history(connection: duckdb.DuckDBPyConnection) -> None:
     """Print the versions of a made-up patient that changed and of one that was deleted."""
-    rows = fetch(connection, HISTORY)
-    table = _make_table(*next(iter(rows), ()))
+    rows = query(connection, "demo_history")
+    table = Table(*next(iter(rows), ()), box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for row in rows:
         table.add_row(*map(str, row.values()))
-    Console().print(table)
-
-
-def _make_table(*columns: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for column in columns:
-        table.add_column(column, no_wrap=True)
-    return table
+    Console(highlight=False).print(table)

@@ -1,41 +1,51 @@
-"""What a run shows: at a terminal, where nobody watches, and where a machine collects the log."""
+"""What a run prints: at a terminal, in a pipe, and where a machine collects the log."""
 
 from __future__ import annotations
 
 import json
+import logging
 import re
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 from story import PATIENTS, Story
-from support import CONNECTOR, Api, Destination, run
+from support import CONNECTOR, PROJECT, Api, Destination, run
 
-from toubib_connector.destination import Destination as ConnectorDestination
-from toubib_connector.summary import show_summary
+from toubib_connector.destination import Destination as Commands
+from toubib_connector.log import say
+from toubib_connector.status import show_summary, show_warnings
 
 DEAD = "http://127.0.0.1:1"
+RUN = {"new": 2, "changed": 3, "deleted": 1_000, "returned": 0, "recovered": 0, "rejected": 0} | {
+    "patients": 1_235,
+    "requests": 17,
+    "seconds": 9.84,
+    "tests": 31,
+}
+NOTHING = dict.fromkeys(RUN, 0) | {"patients": 1_235, "requests": 3, "seconds": 4.0}
 
 
-def test_a_run_that_nobody_watches_prints_few_plain_lines(story: Story) -> None:
+def test_a_run_in_a_pipe_prints_few_plain_lines(story: Story) -> None:
     lines = story.printed[0].splitlines()
     assert lines[1] == '"OK"'
-    assert lines[-1].startswith(f"{PATIENTS} new, 0 changed, 0 deleted, 0 rejected; ")
+    assert [f"{PATIENTS:,}", "new"] in map(str.split, lines)
     assert any(re.fullmatch(r"Built and tested in \d+\.\d seconds: \d+ models and tests", line) for line in lines)
-    assert len(lines) <= 12
+    assert len(lines) <= 20
     assert "\x1b" not in "".join(lines)
     log = Path(f"{story.destination.path}.work/run.log").read_text()
     assert "Beginning sync of 'patients'" in log
-    assert "Done. PASS=" in log
 
 
 @pytest.mark.complete
 def test_a_run_prints_lines_of_json_where_they_are_wanted(loaded: Destination, api: Api) -> None:
     outcome = loaded.run("run", API_BASEURL=api.url, MELTANO_CLI_LOG_FORMAT="json")
     assert outcome.returncode == 0, outcome.stdout
-    events = [json.loads(line) for line in outcome.stdout.splitlines()]
+    *events, summary = [json.loads(line) for line in outcome.stdout.splitlines()]
     assert {frozenset(event) for event in events} == {frozenset({"timestamp", "level", "logger", "event"})}
-    assert events[-1]["event"].startswith("0 new, 0 changed, 0 deleted, 0 rejected; ")
+    assert summary["event"].startswith("Nothing changed: 1,235 patients, ")
+    assert summary["new"] == summary["rejected"] == 0
     assert {event["level"] for event in events} == {"info"}
     for line in Path(f"{loaded.path}.work/run.log").read_text().splitlines():
         assert "event" in json.loads(line)
@@ -43,10 +53,12 @@ def test_a_run_prints_lines_of_json_where_they_are_wanted(loaded: Destination, a
     assert json.loads(outcome.stdout.splitlines()[-1])["level"] == "critical"
 
 
-def test_a_run_shows_its_progress_at_a_terminal(story: Story) -> None:
+def test_a_run_without_changes_shows_its_progress_and_one_line_at_a_terminal(story: Story) -> None:
     text = story.printed[2]
-    assert re.search(r"Models and tests .* (\d+) of \1 +100%", text)
-    assert re.search(r"1,235 +patients now\s+0 +new\s+0 +changed\s+0 +deleted\s+0 +recovered\s+0 +rejected", text)
+    assert re.search(r"Models and tests .* \d+:\d\d:\d\d elapsed", text)
+    lines = text.replace("\r", "").splitlines()
+    assert lines[-1].startswith("Nothing changed: 1,235 patients, ")
+    assert sum(line.startswith("Nothing to build") for line in lines) == 1
     assert "Beginning sync" not in text
 
 
@@ -54,51 +66,125 @@ def test_a_failed_run_says_why_and_is_recorded(loaded: Destination) -> None:
     outcome = loaded.run("run", API_BASEURL=DEAD)
     assert outcome.returncode == 1
     reason = outcome.stdout.splitlines()[-1].removeprefix("Error: ")
-    assert loaded.query("""
-        select outcome, patients_read is null, trigger, ended_at >= started_at from bookkeeping.runs order by started_at
-    """)[2:] == [("succeeded", False, "manual", True), ("failed", True, "manual", True)]
-    assert loaded.query("select reason from bookkeeping.runs where outcome = 'failed'") == [(reason,)]
-    shown = loaded.run("status").stdout
-    assert f"failed: {reason}" in shown
-    table = [line for line in shown.splitlines() if "requests" in line or re.match(r" \d{4}-", line)]
-    assert len(table) == 5
-    assert max(map(len, table)) <= 80
+    runs = [(run["outcome"], run["reason"], run["trigger"]) for run in loaded.runs()]
+    assert runs == [*[("succeeded", None, "manual")] * 3, ("failed", reason, "manual")]
+    assert f"failed: {reason}" in loaded.run("status").stdout
 
 
-def test_of_many_rejected_records_some_are_named(empty: Destination, capsys: pytest.CaptureFixture[str]) -> None:
-    with duckdb.connect(str(empty.path)) as connection:
+def test_the_summary_names_what_happened_and_the_whole_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "my clinic.duckdb"
+    show_summary(RUN, Commands(file))
+    *lines, where, following = capsys.readouterr().out.splitlines()
+    assert [line.split(maxsplit=1) for line in lines] == [
+        ["1,235", "patients now"],
+        ["2", "new"],
+        ["3", "changed"],
+        ["1,000", "deleted"],
+        ["0", "rejected"],
+        ["17", "requests"],
+        ["9.8", "seconds"],
+        ["31", "tests passed"],
+    ]
+    assert where == f"In {file}"
+    assert f"`make sql DESTINATION_DUCKDB_PATH='{file}'`" in following
+    show_summary(RUN | {"returned": 1}, Commands(PROJECT / ".demo" / "demo.duckdb"))
+    assert "  returned\n" in (printed := capsys.readouterr().out)
+    assert "`make report DESTINATION_DUCKDB_PATH=.demo/demo.duckdb`" in printed
+    show_summary(RUN, Commands(PROJECT / "data" / "destination.duckdb"))
+    assert "`make sql` to query it" in capsys.readouterr().out
+
+
+def test_a_run_in_which_nothing_changed_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    show_summary(NOTHING, Commands(tmp_path / "clinic.duckdb"))
+    assert capsys.readouterr().out == "Nothing changed: 1,235 patients, 3 requests, 4.0 seconds\n"
+
+
+def test_the_summary_has_its_numbers_as_fields_in_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MELTANO_CLI_LOG_FORMAT", "json")
+    show_summary(RUN, Commands(tmp_path / "clinic.duckdb"))
+    [line] = capsys.readouterr().out.splitlines()
+    event = json.loads(line)
+    assert event | RUN == event
+    assert event["event"].startswith("2 new, 3 changed, 1,000 deleted: 1,235 patients, ")
+
+
+def test_of_many_rejected_records_some_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with duckdb.connect() as connection:
         connection.execute("""
-            insert into raw.syncs (started_at, kind) values (timestamp '2024-01-01', 'full');
-            insert into raw.rejected_records (id, field, _sdc_extracted_at)
-            select range, 'email', timestamp '2024-01-01' from range(10, 1234)
+            create schema raw;
+            create table raw.patients as select 1 as id;
+            create view main.patients as from raw.patients;
+            create view main.patients_history as from raw.patients;
+            create table raw.syncs as
+            select timestamptz '2024-01-01' as started_at, 'api' as api_url, false as is_bundled_api,
+              2 as total_items_after;
+            create view main.syncs as from raw.syncs;
+            create table raw.rejected_records as
+            select range as id, 'email' as field, '' as record, timestamptz '2024-01-01' as _sdc_sync_started_at
+            from range(10, 1234)
+            union all select 9, 'phone', '', timestamptz '2023-12-31'
         """)
-        show_summary(connection, ConnectorDestination(empty.path), tests=5, seconds=1)
-    warning, *_ = capsys.readouterr().out.splitlines()
-    assert warning.startswith("Warning: Could not be loaded, and is in raw.rejected_records: 10 (email), ")
-    assert warning.count("(email)") == 20
-    assert warning.endswith(", 1,204 others")
+        show_warnings(connection)
+    rejected, difference = capsys.readouterr().out.splitlines()
+    assert rejected.startswith("Warning: Could not be loaded, and is in raw.rejected_records: 10 (email), ")
+    assert rejected.count("(email)") == 20
+    assert rejected.endswith(", 1,204 others")
+    assert difference == "Warning: The source has 2 patients, the destination 1"
+
+
+def test_a_message_wraps_by_word_at_a_terminal_only(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    message = "A long message that has more words than a line holds"
+    say(message)
+    assert capsys.readouterr().out == f"{message}\n"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    say(message)
+    assert "more words than\na line holds" in capsys.readouterr().out
 
 
 EMIT = """
-import json, logging, os, sys
-from toubib_connector.display import Display
+import json, logging, sys
+from toubib_connector.meltano_log.display import Display
 display = Display()
-for event in json.loads(sys.argv[1]):
-    display.handle(logging.makeLogRecord({"msg": event, "levelno": logging.ERROR}))
+for level, event in json.loads(sys.argv[1]):
+    display.handle(logging.makeLogRecord({"msg": event, "levelno": level}))
 """
 
 
-def show_errors(progress: Path, *events: dict[str, str]) -> None:
-    """Have Meltano's handler, in the environment that has Meltano, take errors."""
-    python = CONNECTOR.with_name("python")
-    outcome = run(python, "-c", EMIT, json.dumps(events), TOUBIB_PROGRESS=str(progress))
+def display(progress: Path, *events: dict[str, Any], level: int = logging.ERROR) -> str:
+    """Have Meltano's handler, in the environment that has Meltano, show events; return what it prints."""
+    records = json.dumps([(level, event) for event in events])
+    outcome = run(CONNECTOR.with_name("python"), "-c", EMIT, records, TOUBIB_PROGRESS=str(progress))
     assert outcome.returncode == 0, outcome.stdout
+    return outcome.stdout
 
 
 def test_an_error_of_dbt_without_the_name_of_a_model_is_the_reason(tmp_path: Path) -> None:
-    show_errors(tmp_path / "progress.json", {"name": "dbt", "plugin_logger": "RunResultError", "event": "a reason"})
+    display(tmp_path / "progress.json", {"name": "dbt", "plugin_logger": "RunResultError", "event": "a reason"})
     assert json.loads((tmp_path / "progress.json").read_text())["reason"] == "a reason"
 
 
+def test_the_last_line_of_the_loader_is_the_reason_also_where_it_comes_late(tmp_path: Path) -> None:
+    display(
+        tmp_path / "progress.json",
+        {"name": "tap-toubib", "event": "Broken pipe"},
+        {"name": "meltano", "event": "failed", "exit_codes": {"loaders": 1}},
+        {"name": "target-duckdb", "event": "No space left"},
+    )
+    assert json.loads((tmp_path / "progress.json").read_text())["reason"] == "No space left"
+
+
+def test_a_warning_is_shown_once(tmp_path: Path) -> None:
+    warning = {"name": "tap-toubib", "event": "the API does not answer"}
+    printed = display(tmp_path / "progress.json", warning, warning, level=logging.WARNING)
+    assert printed == "Warning: the API does not answer\n"
+
+
 def test_a_disk_without_room_for_the_progress_ends_no_run(tmp_path: Path) -> None:
-    show_errors(tmp_path, {"name": "dbt", "event": "a reason"})
+    display(tmp_path, {"name": "dbt", "event": "a reason"})

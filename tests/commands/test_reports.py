@@ -1,42 +1,58 @@
-"""What is told of a destination after its runs: `make status` and `make report`."""
+"""What a person sees of a destination after its runs: `make status` and `make report`."""
 
 from __future__ import annotations
 
+import json
 import re
+import resource
+import time
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pytest
-from report_databases import make_database
+from report_databases import make_database, make_run
 from story import Story
 from support import Destination
 
 from toubib_connector.destination import Destination as Commands
 from toubib_connector.errors import Failure
 from toubib_connector.log import describe_age
-from toubib_connector.recorded_runs import prepare_runs
 from toubib_connector.report import draw_report
+from toubib_connector.runs import append_run, read_runs
 from toubib_connector.status import show_status
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dbt_process import Dbt
+NOON = datetime(2026, 6, 15, 12, 5, tzinfo=UTC)
+UNUSUAL = [
+    datetime(2026, 1, 31, 12, tzinfo=UTC),
+    datetime(2028, 2, 29, 12, tzinfo=UTC),
+    datetime(2026, 12, 31, 23, 30, tzinfo=UTC),
+    datetime(2027, 3, 1, 0, 10, tzinfo=UTC),
+]
 
 
 class Page(HTMLParser):
-    """The report as a browser reads it: what it would load, its words, its charts and the changes in the first."""
+    """The report as a browser reads it.
+
+    Attributes:
+        loaded: What it would load.
+        words: What it says.
+        charts: The labels of the axis and of the bars of each chart, from the left.
+    """
 
     def __init__(self, page: str) -> None:
         super().__init__()
         self.text = page
         self.loaded: list[str] = []
         self.words: list[str] = []
-        self.charts = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
-        # each is drawn twice
-        self.changes = set(re.findall(r"Field: ([^;\"]+); changes: (\d+)", page))
+        self.charts = [
+            (re.findall(r"<span>([^<]+)</span>", axis), re.findall(r"<title>([^<]+)</title>", bars))
+            for bars, axis in re.findall(r"<svg(.*?)</svg>.*?<div>(.*?)</div></figure>", page, re.DOTALL)
+        ]
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -47,50 +63,93 @@ class Page(HTMLParser):
         self.words.append(data)
 
 
+def draw(tmp_path: Path, days: int = 0, *, now: datetime = NOON, change: str = "") -> Page:
+    """Return the report of a destination of so many days, after a change to its tables."""
+    path = tmp_path / "clinic.duckdb"
+    if not path.exists():
+        make_database(path, now, days)
+    with duckdb.connect(str(path)) as connection:
+        connection.execute(change) if change else None
+        return Page(draw_report(connection, read_runs(Commands(path), 100), path.name, now))
+
+
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory, story: Story) -> Destination:
     return story.copy_destination(tmp_path_factory.mktemp("reports") / "folder")
 
 
-def test_status_tells_the_runs_and_how_the_destination_stands(loaded: Destination) -> None:
+@pytest.fixture
+def unusual_zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("TZ", request.param)
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_status_shows_the_runs_and_what_the_destination_holds(loaded: Destination) -> None:
     outcome = loaded.make("status")
     assert outcome.returncode == 0, outcome.stdout
-    [run] = [line.split() for line in outcome.stdout.splitlines() if "first_load" in line]
-    *_, kind, _, read, rejected, deleted, requests = run
-    assert [kind, read, rejected, deleted, requests] == ["first_load", "1,234", "0", "0", "17"]
+    [words] = [line.split() for line in outcome.stdout.splitlines() if "first_load" in line]
+    *_, trigger, ended, kind, changes, rejected, _, _ = words
+    assert [trigger, ended, kind, changes, rejected] == ["manual", "succeeded", "first_load", "1,234", "0"]
     assert re.search(r"The source as of [-\d: ]+ UTC, \d+ \w+ ago: 1,235 patients", outcome.stdout)
     assert re.search(r"1,235 current patients, 1,239 versions, [\d,]+ observations, 0 rejected records", outcome.stdout)
     assert re.search(r"clinic.duckdb has \d+\.\d MB", outcome.stdout)
 
 
-def test_status_of_nothing(destination: Destination, dbt: Dbt) -> None:
-    outcome = destination.make("status")
-    assert outcome.returncode != 0
-    assert f"Error: {destination.path} does not exist yet; `make run` creates it." in outcome.stdout
-    destination.path.parent.mkdir()
-    duckdb.connect(str(destination.path)).close()
-    assert "Error: " in destination.make("status").stdout
-    dbt.build(destination.path)
-    with duckdb.connect(str(destination.path)) as connection:
-        prepare_runs(connection)
-    assert "Nothing was loaded yet" in destination.make("status").stdout
+def test_status_of_nothing(tmp_path: Path, destination: Destination, capsys: pytest.CaptureFixture[str]) -> None:
+    outcome = destination.run("status")
+    assert outcome.returncode == 1
+    assert outcome.stdout == f"Error: {destination.path} does not exist yet; `make run` creates it.\n"
+    make_database(tmp_path / "clinic.duckdb", NOON)
+    assert show_status(Commands(tmp_path / "clinic.duckdb"))
+    assert capsys.readouterr().out == "Nothing was loaded yet; `make run` loads the patients.\n"
 
 
-def test_status_tells_how_the_destination_stands_after_days_of_failures(
+def test_status_shows_failed_runs_in_80_columns_where_nothing_else_can_be_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make_database(tmp_path / "clinic.duckdb", 2)
-    with duckdb.connect(str(tmp_path / "clinic.duckdb")) as connection:
-        connection.execute("create table raw.patients as select 1 as id")
-        connection.execute("""
-            insert into bookkeeping.runs
-            select started_at, started_at + interval 1 second, 'failed', null, 'down', 'hourly'
-            from (select now() at time zone 'UTC' + to_hours(number) as started_at from range(12) as numbers (number))
-        """)
-        show_status(connection)
-    printed = capsys.readouterr().out
-    assert printed.count("failed: down") == 10
-    assert "The source as of" in printed
+    commands = Commands(tmp_path / "clinic.duckdb")
+    for hour in range(12):
+        failed = {"outcome": "failed", "reason": "down", "trigger": "weekly-full", "kind": "first_load"}
+        append_run(commands, make_run(NOON + timedelta(hours=hour), hour, 12) | failed | {"changed": 1_000_000})
+    assert not show_status(commands)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines[:-1])) <= 80
+    assert sum(line.startswith("15 Jun ") and " failed " in line for line in lines) == 10
+    assert "The run of 15 Jun 23:05:00 failed: down" in lines
+    assert lines[-1] == f"{commands.path} does not exist yet; `make run` creates it."
+
+
+@pytest.mark.parametrize(("outcome", "is_healthy"), [("succeeded", True), ("failed", False), ("stopped", False)])
+def test_a_monitor_gets_one_object(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], outcome: str, *, is_healthy: bool
+) -> None:
+    commands = Commands(tmp_path / "clinic.duckdb")
+    make_database(commands.path, NOON, 1)
+    append_run(commands, make_run(NOON, 1, 1) | {"outcome": outcome})
+    assert show_status(commands, as_json=True) == is_healthy
+    status = json.loads(capsys.readouterr().out)
+    assert status["is_healthy"] == is_healthy
+    assert status["last_run"]["outcome"] == outcome
+    assert status["patients"] == status["source_patients"] > 5000
+    assert datetime.fromisoformat(status["source_as_of"]) <= NOON
+
+
+def test_status_over_ten_thousand_runs_takes_less_than_a_second(tmp_path: Path) -> None:
+    destination = Destination(tmp_path / "clinic.duckdb")
+    make_database(destination.path, NOON, 1)
+    lines = [json.dumps(make_run(NOON, hour, 10_000)) for hour in range(10_001)]
+    Commands(destination.path).runs.write_text("\n".join(lines))
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        outcome = destination.run("status", "--check")
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert outcome.returncode == 0, outcome.stdout
+        assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
+    append_run(Commands(destination.path), make_run(NOON, 10, 99))
+    assert destination.run("status", "--check").returncode == 1
 
 
 def test_make_report_leaves_one_file_that_loads_nothing(loaded: Destination) -> None:
@@ -98,75 +157,73 @@ def test_make_report_leaves_one_file_that_loads_nothing(loaded: Destination) -> 
     assert outcome.returncode == 0, outcome.stdout
     path = loaded.path.with_name("clinic.report.html")
     assert str(path) in outcome.stdout
-    page = Page(path.read_text())
+    page = Page(path.read_text(encoding="utf-8"))
     assert page.loaded == []
-    assert "url(http" not in page.text
-    assert {"1,235", "1,239", "first_load", "changes"} <= set(page.words)
+    assert "url(" not in page.text
+    assert {"1,235", "1,239", "first_load", "changes", "last_name"} <= set(page.words)
     assert "bundled API, whose patients are made up" in page.text
-    assert sorted(page.changes) == [("last_name (3)", "3")]
 
 
-def draw(tmp_path: Path, days: int = 0, change: str = "") -> Page:
-    """Return the report of a destination of so many days, after a change to its tables."""
-    make_database(tmp_path / "clinic.duckdb", days)
-    with duckdb.connect(str(tmp_path / "clinic.duckdb")) as connection:
-        connection.execute(change) if change else None
-        return Page(draw_report(connection, "clinic.duckdb"))
+def test_the_report_is_written_in_any_locale(tmp_path: Path) -> None:
+    destination = Destination(tmp_path / "clinic.duckdb")
+    make_database(destination.path, NOON, 1)
+    with duckdb.connect(str(destination.path)) as connection:
+        connection.execute("insert into main.patient_changes values (1, '名前', '', '', now())")
+    outcome = destination.run("report", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    assert outcome.returncode == 0, outcome.stdout
+    assert "名前" in (tmp_path / "clinic.report.html").read_text(encoding="utf-8")
 
 
-@pytest.fixture(scope="module")
-def one_day(tmp_path_factory: pytest.TempPathFactory) -> Page:
-    return draw(tmp_path_factory.mktemp("one_day"), 1)
+@pytest.mark.parametrize("unusual_zone", ["UTC", "Pacific/Auckland", "Asia/Kathmandu"], indirect=True)
+@pytest.mark.parametrize("now", UNUSUAL, ids=str)
+@pytest.mark.parametrize("days", [1, 30])
+@pytest.mark.usefixtures("unusual_zone")
+def test_the_charts_end_today_and_agree_with_the_figures(tmp_path: Path, days: int, now: datetime) -> None:
+    page = draw(tmp_path, days, now=now)
+    (patients, numbers), (event_days, _), *fields, (first_runs, _), (_, requests) = page.charts
+    figures = dict(re.findall(r"<dt>([^<]+)</dt><dd>([\d,]+)</dd>", page.text))
+    today = f"{now:%d %b %Y}"
+    assert patients[-1] == today
+    assert numbers[-1] == f"{today}: {figures['current patients']} patients"
+    assert len({number.split(":")[0] for number in numbers}) == len(numbers) >= 14
+    assert event_days == [f"{now - timedelta(days=89):%d %b}", f"{now - timedelta(days=44):%d %b}", f"{now:%d %b}"]
+    dates = {label.split(":")[0] for _, labels in fields for label in labels}
+    last_days = {f"{now - timedelta(days=number):%d %b %Y}" for number in range(days)}
+    assert fields or now.hour == 0
+    assert dates <= last_days
+    assert first_runs[-1] == f"{now:%d %b %H:00}"
+    assert len(requests) == min(100, 24 * (days - 1) + now.hour + 1)
 
 
-@pytest.fixture(scope="module")
-def two_years(tmp_path_factory: pytest.TempPathFactory) -> Page:
-    return draw(tmp_path_factory.mktemp("two_years"), 730)
+def test_patients_are_drawn_until_today_where_nothing_happened_lately(tmp_path: Path) -> None:
+    draw(tmp_path, 30)
+    page = draw(tmp_path, change="delete from main.patients_history where created_at > '2026-04-01'")
+    axis, numbers = page.charts[0]
+    assert axis[-1] == "15 Jun 2026"
+    assert numbers[-1].startswith("15 Jun 2026: ")
+    assert numbers[-1].split(": ")[1] == numbers[-2].split(": ")[1]
 
 
-@pytest.mark.parametrize("destination", ["one_day", "two_years"])
-def test_a_chart_names_each_day_once_and_ends_today(request: pytest.FixtureRequest, destination: str) -> None:
-    page: Page = request.getfixturevalue(destination)
-    assert len(page.charts) == 2 * 4
-    today = datetime.now(UTC)
-    tomorrow = today + timedelta(days=1)
-    for chart in page.charts:
-        assert "Day" in chart or "Start of the run" in chart
-        labels = re.findall(r">(\d+ [A-Z][a-z]{2}|[A-Z][a-z]{2} \d{4})</text>", chart)
-        assert len(labels) >= 3
-        assert len(labels) == len(set(labels))
-        [last] = re.findall(r"for a utc scale with values from [^\"]*? to ([^\"]+)\"", chart)
-        assert last in {f"{day:{form}}" for day in (today, tomorrow) for form in ("%-d %B", "%B %Y")}
-
-
-def test_the_patients_are_drawn_until_today_where_nothing_happened_lately(tmp_path: Path) -> None:
-    page = draw(tmp_path, 30, change="delete from main.patients_history where created_at > now() - interval 60 days")
-    [last] = re.findall(r"for a utc scale with values from [^\"]*? to ([^\"]+)\"", page.charts[0])
-    assert last == f"{datetime.now(UTC):%B %Y}"
-
-
-def test_the_scale_of_the_patients_ends_a_little_above_their_number(two_years: Page) -> None:
-    [figure] = re.findall(r"<dt>current patients</dt><dd>([\d,]+)</dd>", two_years.text)
-    patients = int(figure.replace(",", ""))
-    [top] = re.findall(r"'Current patients' for a linear scale with values from 0 to ([\d,]+)", two_years.charts[0])
-    assert patients <= int(top.replace(",", "")) < 1.5 * patients
-
-
-def test_the_first_day_is_drawn_no_wider_than_a_day_among_fourteen(one_day: Page) -> None:
-    [narrow, wide] = [chart for chart in one_day.charts if "changes:" in chart]
-    for chart, width in (narrow, 324), (wide, 800):
-        bars = {float(bar) for bar in re.findall(r'aria-label="[^"]*changes: [^"]*"[^>]* d="M[^"h]*h([\d.]+)', chart)}
-        assert bars
-        assert max(bars) < width / 14
-
-
-def test_the_report_is_drawn_in_the_colours_of_the_page(two_years: Page) -> None:
-    assert "prefers-color-scheme: dark" in two_years.text
-    colours = {colour for chart in two_years.charts for colour in re.findall(r'(?:fill|stroke)="([^"]+)"', chart)}
-    assert {colour for colour in colours if not colour.startswith("var(--")} <= {"none", "transparent"}
-    assert {name for colour in colours for name in re.findall(r"var\((--[\w-]+)\)", colour)} <= set(
-        re.findall(r"(--[\w-]+):", two_years.text.split("prefers-color-scheme: dark")[1])
+def test_a_return_is_drawn_as_new_and_a_change_is_not(tmp_path: Path) -> None:
+    page = draw(
+        tmp_path,
+        change="""
+        insert into main.patients_history (created_at, version_number, valid_from, valid_to, is_current, ended_by)
+        values
+          ('2026-06-01 10:00:00Z', 1, '2026-06-02 10:00:00Z', '2026-06-03 10:00:00Z', false, 'change'),
+          ('2026-06-01 10:00:00Z', 2, '2026-06-03 10:00:00Z', '2026-06-04 10:00:00Z', false, 'deletion'),
+          ('2026-06-01 10:00:00Z', 3, '2026-06-05 10:00:00Z', null, true, null)
+        """,
     )
+    drawn = [label for label in page.charts[1][1] if ": 0 " not in label]
+    assert drawn == ["01 Jun 2026: 1 new", "04 Jun 2026: 1 deleted", "05 Jun 2026: 1 new"]
+    assert page.charts[0][1][-1] == "15 Jun 2026: 1 patients"
+
+
+def test_the_report_has_each_of_its_colours_in_both_themes(tmp_path: Path) -> None:
+    light, dark = draw(tmp_path, 1).text.split("prefers-color-scheme: dark")
+    used = set(re.findall(r"var\((--[\w-]+)\)", dark))
+    assert used == set(re.findall(r"(--[\w-]+):", light)) == set(re.findall(r"(--[\w-]+):", dark))
 
 
 def test_the_report_names_changes_by_id_and_field_without_values(tmp_path: Path) -> None:
@@ -176,40 +233,23 @@ def test_the_report_names_changes_by_id_and_field_without_values(tmp_path: Path)
     with duckdb.connect(str(tmp_path / "clinic.duckdb")) as connection:
         query = "select patient_id, field from main.patient_changes order by changed_at desc limit 3"
         for patient_id, field in connection.execute(query).fetchall():
-            assert re.search(rf"<td[^>]*>{patient_id}</td><td[^>]*>[^<]*{field}", page.text)
+            assert re.search(rf"<td[^>]*>{patient_id}</td>\s*<td[^>]*>[^<]*{field}", page.text)
 
 
-def test_the_report_says_how_the_last_run_ended(tmp_path: Path, one_day: Page) -> None:
-    assert "The last run succeeded." in one_day.text
-    failed = """
-        insert into bookkeeping.runs select now() at time zone 'UTC', now() at time zone 'UTC', 'failed', 0,
-        'The API <refuses> the token', 'command'
-    """
-    page = draw(tmp_path, 1, change=failed)
-    assert "The last run failed: The API &lt;refuses&gt; the token" in page.text
-    assert "failed: The API <refuses> the token" in page.words
-
-
-def test_a_file_that_was_made_without_the_connector_tells_what_makes_it_whole(tmp_path: Path) -> None:
-    path = tmp_path / "clinic.duckdb"
-    make_database(path, 1)
-    with duckdb.connect(str(path)) as connection:
-        connection.execute("drop schema bookkeeping cascade")
-    destination = Commands(path)
-    told = f"{path} lacks the tables of a finished run; `make init-db` makes them"
-    with pytest.raises(Failure, match=told), destination.connect_for_reading() as connection:
-        draw_report(connection, path.name)
-    with duckdb.connect(str(path)) as connection:
-        prepare_runs(connection)
-    with destination.connect_for_reading() as connection:
-        page = Page(draw_report(connection, path.name))
-    assert "first_load" in page.words
+def test_the_report_shows_failed_runs(tmp_path: Path) -> None:
+    page = draw(tmp_path, 1)
     assert "The last run succeeded." in page.text
+    reason = "The API <refuses> the token"
+    append_run(Commands(tmp_path / "clinic.duckdb"), make_run(NOON, 10, 99) | {"reason": reason})
+    page = draw(tmp_path)
+    assert "The last run failed: The API &lt;refuses&gt; the token" in page.text
+    assert f"failed: {reason}" in page.words
+    assert page.text.count('<rect class="failed"') == 2 * 2
 
 
-def test_the_report_says_that_source_and_destination_differ(tmp_path: Path, one_day: Page) -> None:
-    assert "make full-refresh" not in one_day.text
-    page = draw(tmp_path, 1, change="update main.syncs set total_items_after = 12345")
+def test_the_report_says_that_source_and_destination_differ(tmp_path: Path) -> None:
+    assert "make full-refresh" not in draw(tmp_path, 1).text
+    page = draw(tmp_path, change="update main.syncs set total_items_after = 12345")
     assert "The source had 12,345 patients" in page.text
 
 
@@ -219,21 +259,16 @@ def test_the_report_of_nothing_says_so(tmp_path: Path) -> None:
     assert page.charts == []
 
 
-def test_what_changes_least_is_drawn_as_other_fields(tmp_path: Path) -> None:
-    many = """
-        insert into main.patient_changes
-        select 1, 'field_' || number, '', '', now() at time zone 'UTC' - interval 1 minute
-        from range(1, 21) as numbers(number), range(number)
-    """
-    page = draw(tmp_path, change=many)
-    assert ("field_20 (20)", "20") in page.changes
-    assert ("8 other fields (36)", "36") in page.changes
-    assert len(page.changes) == 13
+def test_a_file_without_the_tables_of_a_run_says_what_makes_them(tmp_path: Path) -> None:
+    path = tmp_path / "clinic.duckdb"
+    duckdb.connect(str(path)).close()
+    with pytest.raises(Failure, match=f"{path} lacks the tables of a finished run; `make init-db` makes them"):
+        show_status(Commands(path))
 
 
 @pytest.mark.parametrize(
     ("seconds", "age"),
     [(-5, "0 seconds"), (1, "1 second"), (119, "1 minute"), (7200, "2 hours"), (172800, "2 days")],
 )
-def test_an_age_is_told_in_its_largest_unit(seconds: int, age: str) -> None:
+def test_an_age_is_shown_in_its_largest_unit(seconds: int, age: str) -> None:
     assert describe_age(timedelta(seconds=seconds)) == age

@@ -23,7 +23,7 @@ from support import run as command
 from toubib_api.app import create_app
 from toubib_api.database import prepare
 from toubib_api.testing import serving
-from toubib_connector.redaction import WITHHELD, Redaction
+from toubib_connector.meltano_log.redaction import WITHHELD, Redaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -183,28 +183,44 @@ def test_patients_in_files_are_in_no_log_whatever_its_level(
     assert any(MARKER in text for text in logs) == bool(maps)
 
 
-def test_an_error_that_quotes_no_value_is_told() -> None:
+def shown(redaction: Redaction, plugin: str, *lines: str, **fields: str) -> list[str]:
+    """Return what is left of lines that a plugin logs one by one."""
+    events = [{"name": plugin, "event": line} | fields for line in lines]
+    return [event["event"] for event in events if redaction.filter(logging.makeLogRecord({"msg": event}))]
+
+
+def test_an_error_that_quotes_no_value_is_shown() -> None:
     line = 'Dependency Error: Cannot alter entry "patients_history" because there are entries that depend on it.'
-    assert Redaction().redact("dbt", line) == line
+    assert shown(Redaction(), "dbt", line) == [line]
 
 
-def test_what_follows_an_error_is_withheld_until_its_message_ends() -> None:
+def test_the_further_lines_of_a_quoted_value_are_withheld_until_the_message_ends() -> None:
     redaction = Redaction()
-    assert redaction.redact("dbt", f"  Conversion Error: {MARKER}") == f"  Conversion Error: {WITHHELD}"
-    assert redaction.redact("dbt", f"LINE 2: {MARKER}") is None
-    assert redaction.redact("tap-toubib", "Read 1 patient") == "Read 1 patient"
-    assert redaction.redact("dbt", "10:00:00  1 of 2 OK") == "10:00:00  1 of 2 OK"
+    error = [f"ValueError: {MARKER}", MARKER, "", f"  {MARKER}: {MARKER}"]
+    assert shown(redaction, "target-duckdb", *error) == [f"ValueError: {WITHHELD}"]
+    assert shown(redaction, "tap-toubib", "Read 1 patient") == ["Read 1 patient"]
+    assert shown(redaction, "target-duckdb", MARKER) == []
+    assert shown(redaction, "target-duckdb", "Done", plugin_logger="target-duckdb") == ["Done"]
+    assert shown(redaction, "target-duckdb", "Closed") == ["Closed"]
+    assert shown(redaction, "dbt", f"  Conversion Error: {MARKER}", MARKER) == [f"  Conversion Error: {WITHHELD}"]
+    assert shown(redaction, "dbt", "10:00:00  1 of 2 OK", "OK") == ["10:00:00  1 of 2 OK", "OK"]
+
+
+def test_a_message_of_several_lines_is_redacted_as_a_whole() -> None:
+    message = f"Failed\nConstraint Error: {MARKER}\n{MARKER}\n with stderr:\n{MARKER}"
+    assert shown(Redaction(), "meltano", message, "Next") == [f"Failed\nConstraint Error: {WITHHELD}", "Next"]
 
 
 def test_every_handler_gets_the_same_of_an_error() -> None:
     redaction = Redaction()
-    event = {"name": "target-duckdb", "event": f"ConstraintException: {MARKER}"}
-    record = logging.makeLogRecord({"msg": event})
+    event = {"name": "target-duckdb", "event": f"ConstraintException: {MARKER}", "exception": MARKER}
+    record = logging.makeLogRecord({"msg": event, "exc_info": (MARKER,)})
     assert [redaction.filter(record), redaction.filter(record)] == [True, True]
-    assert event["event"] == f"ConstraintException: {WITHHELD}"
+    assert event == {"name": "target-duckdb", "event": f"ConstraintException: {WITHHELD}"}
+    assert record.exc_info is None
 
 
-def test_a_line_that_reached_the_loader_in_part_is_not_told(tmp_path: Path) -> None:
+def test_a_line_that_reached_the_loader_in_part_is_not_shown(tmp_path: Path) -> None:
     target = PROJECT / ".meltano/loaders/target-duckdb/venv/bin/target-duckdb"
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"filepath": str(tmp_path / "patients.duckdb"), "default_target_schema": "raw"}))
@@ -212,10 +228,9 @@ def test_a_line_that_reached_the_loader_in_part_is_not_told(tmp_path: Path) -> N
     outcome = subprocess.run([target, "--config", config], input=part, check=False, capture_output=True, text=True)
     lines = (outcome.stdout + outcome.stderr).splitlines()
     assert any(MARKER in line for line in lines)
-    redact = Redaction().redact
-    shown = [redact("target-duckdb", line) or "" for line in lines]
-    assert any("Unable to parse: (withheld" in line for line in shown)
-    assert MARKER not in "".join(shown)
+    left = "\n".join(shown(Redaction(), "target-duckdb", *lines))
+    assert "Unable to parse: (withheld" in left
+    assert MARKER not in left
 
 
 @contextmanager

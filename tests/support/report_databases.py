@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import duckdb
+
+from toubib_connector.destination import Destination
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -12,60 +16,41 @@ if TYPE_CHECKING:
 TABLES = """
 create schema raw;
 create table main.patients_history (
-  patient_id bigint, version_number bigint, valid_from timestamp, valid_to timestamp, is_current boolean,
-  ended_by varchar, observed_at timestamp, created_at timestamp
+  patient_id bigint, version_number bigint, valid_from timestamptz, valid_to timestamptz, is_current boolean,
+  ended_by varchar, observed_at timestamptz, created_at timestamptz
 );
 create view main.patients as select * from main.patients_history where is_current;
 create table main.patient_changes (
-  patient_id bigint, field varchar, "old" varchar, "new" varchar, changed_at timestamp
+  patient_id bigint, field varchar, "old" varchar, "new" varchar, changed_at timestamptz
 );
 create table main.syncs (
-  started_at timestamp, ended_at timestamp, kind varchar, api_url varchar, is_bundled_api boolean,
-  total_items_after bigint, records bigint, rejected bigint, deleted bigint, requests bigint
+  started_at timestamptz, kind varchar, api_url varchar, is_bundled_api boolean, total_items_after bigint
 );
+create table raw.patients (id bigint);
 create table raw.rejected_records (
-  id varchar, field varchar, reason varchar, record varchar, _sdc_extracted_at timestamp
-);
-create schema bookkeeping;
-create table bookkeeping.runs (
-  started_at timestamp, ended_at timestamp, outcome varchar, patients_read bigint, reason varchar, trigger varchar
+  id varchar, field varchar, reason varchar, record varchar, _sdc_extracted_at timestamptz
 );
 """
 
-# five new patients a day, since three years before the first run; one in 40 is deleted; a run an hour, one in 11 fails,
-# never the last
+# five new patients a day, since three years before the first run; one in 40 is deleted
 HISTORY = """
-set variable first_run = date_trunc('day', now() at time zone 'UTC') - to_days($days - 1);
-
-create temporary table hours as
-select started_at, started_at = getvariable('first_run') as is_first, dayofweek(started_at) = 0 and hour(started_at) = 3
-  as is_full, hash(started_at) % 11 = 0 and not is_first
-  and started_at < now() at time zone 'UTC' - interval 1 hour as is_failed
-from generate_series(getvariable('first_run'), now() at time zone 'UTC', interval 1 hour) as hours(started_at);
-
 insert into main.patients_history
 select
   id, 1, created_at, deleted_at, deleted_at is null, if(deleted_at is null, null, 'deletion'),
-  greatest(created_at, getvariable('first_run')), created_at
+  greatest(created_at, $first_run), created_at
 from (
   select
     id,
-    getvariable('first_run') - to_days(1095) + to_hours((id * 24 / 5)::int) as created_at,
+    $first_run - to_days(1095) + to_hours((id * 24 / 5)::int) as created_at,
     if(hash(id) % 40 = 0, created_at + to_days(200 + (hash(id, 1) % 900)::int), null) as removed_at,
-    if(removed_at between getvariable('first_run') + interval 1 hour and now() at time zone 'UTC', removed_at, null)
-      as deleted_at
+    if(removed_at between $first_run + interval 1 hour and $now, removed_at, null) as deleted_at
   from range(1, 5 * (1095 + $days)) as ids(id)
 )
-where created_at <= now() at time zone 'UTC';
+where created_at <= $now;
 
 insert into main.syncs
-select
-  started_at, started_at + to_milliseconds(if(is_first, 95000, 1500 + (hash(started_at) % 900)::int)),
-  if(is_first, 'first_load', if(is_full, 'full', 'changes')), 'http://toubib:8000', false,
-  (select count(*) from main.patients), if(is_first or is_full, 5475, (hash(started_at) % 60)::int), 0, 0,
-  if(is_first or is_full, 118, 3 + (hash(started_at) % 9)::int)
-from hours
-where not is_failed;
+select max(observed_at), 'changes', 'http://toubib:8000', false, count(*) filter (is_current)
+from main.patients_history;
 
 insert into main.patient_changes
 select
@@ -74,25 +59,52 @@ select
     1 + (hash(patient_id, day) % 9)::int
   ],
   'the old value', 'the new value', day + to_minutes((hash(patient_id) % 1440)::int) as changed_at
-from main.patients_history, range(getvariable('first_run'), now() at time zone 'UTC', interval 1 day) as days(day)
-where hash(patient_id, day, 7) % 300 = 0 and changed_at < now() at time zone 'UTC';
+from main.patients_history, range($first_run, $now, interval 1 day) as days(day)
+where hash(patient_id, day, 7) % 300 = 0 and changed_at < $now;
 
 insert into raw.rejected_records
-select id::varchar, if(id < 4, 'date_of_birth', 'email'), if(id < 4, 'is not a date', 'is not a string'), '{}' || id,
-  (select max(started_at) from main.syncs)
-from range(1, 7) as ids(id);
-
-insert into bookkeeping.runs
 select
-  started_at, started_at + interval 6 seconds, if(is_failed, 'failed', 'succeeded'), 0,
-  if(is_failed, 'http://toubib:8000 does not answer: connection refused', null), 'schedule'
-from hours;
+  id::varchar, if(id < 4, 'date_of_birth', 'email'), if(id < 4, 'is not a date', 'is not a string'), '{}' || id, $now
+from range(1, 7) as ids(id);
 """
 
 
-def make_database(path: Path, days: int = 0) -> None:
-    """Make a destination whose first run was so many days ago, today included; 0: without any run."""
+def make_database(path: Path, now: datetime, days: int = 0) -> None:
+    """Make a destination whose first run was so many days ago, today included; 0: without any run.
+
+    A run an hour, one in 11 fails, never the first nor the last.
+    """
+    first_run = now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=days - 1)
+    parameters = {"now": now, "first_run": first_run, "days": days}
     with duckdb.connect(str(path)) as connection:
+        connection.execute("set timezone = 'UTC'")
         connection.execute(TABLES)
         for statement in duckdb.extract_statements(HISTORY) if days else []:
-            connection.execute(statement, {"days": days} if "days" in statement.named_parameters else None)
+            connection.execute(statement, {name: parameters[name] for name in statement.named_parameters})
+    hours = int((now - first_run) / timedelta(hours=1)) if days else -1
+    runs = [make_run(first_run + timedelta(hours=hour), hour, hours) for hour in range(hours + 1)]
+    Destination(path).runs.write_text("".join(f"{json.dumps(run)}\n" for run in runs))
+
+
+def make_run(started_at: datetime, hour: int, last_hour: int) -> dict[str, Any]:
+    """Return the line of a run."""
+    has_failed = hour % 11 == 10 and hour < last_hour
+    numbers: dict[str, Any] = dict.fromkeys(
+        ("read", "new", "changed", "deleted", "returned", "recovered", "rejected", "requests", "patients", "tests")
+    )
+    if not has_failed:
+        numbers = dict.fromkeys(numbers, 0)
+        numbers |= (
+            {"read": 5475, "new": 5475, "requests": 118}
+            if hour == 0
+            else {"changed": hour % 7, "requests": 3 + hour % 9}
+        )
+    return numbers | {
+        "started_at": started_at.isoformat(),
+        "ended_at": (started_at + timedelta(seconds=6)).isoformat(),
+        "outcome": "failed" if has_failed else "succeeded",
+        "reason": "http://toubib:8000 does not answer: connection refused" if has_failed else None,
+        "trigger": "hourly",
+        "kind": None if has_failed else "changes" if hour else "first_load",
+        "seconds": 6.1,
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -106,6 +107,11 @@ class Destination:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Return the recorded runs, oldest first."""
+        lines = Path(f"{self.path}.runs.jsonl").read_text().split("\n")
+        return [json.loads(line) for line in lines if line]
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         with duckdb.connect(str(self.path), read_only=True) as connection:

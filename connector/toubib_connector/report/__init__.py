@@ -2,64 +2,118 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from bisect import bisect
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from math import log1p
 from pathlib import Path
 from typing import Any
 
 import duckdb
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 
+from toubib_connector.destination import Destination
 from toubib_connector.log import describe_age
-from toubib_connector.recorded_runs import fetch, read_runs
-from toubib_connector.report import queries
-from toubib_connector.report.charts import draw_changes, draw_events, draw_patients, draw_requests
+from toubib_connector.report.charts import Bar, draw_bars
+from toubib_connector.runs import read_runs
+from toubib_connector.sql import query
+from toubib_connector.status import CHANGES, COUNTS, RARE
 
 PAGE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined).from_string(
     Path(__file__).with_name("page.html").read_text(encoding="utf-8")
 )
+Run = Mapping[str, Any]
+
 DAYS = 90
-"""How far back the charts of changes and of events go."""
-DAYS_OF_RUNS = 30
-FIELDS = 12
-"""How many fields the chart of changes tells apart."""
+"""How far back the charts of changes go."""
+
+MOST_BARS = 200
+"""In the chart of patients, which begins with the first one."""
+
+RUNS = 100
+COLUMNS = ("outcome", "trigger", "kind", *COUNTS, "requests", "seconds")
 
 
-def draw_report(connection: duckdb.DuckDBPyConnection, name: str) -> str:
+def write_report(destination: Destination) -> None:
+    """Draw the report into its file beside the destination."""
+    with destination.connect_for_reading() as connection:
+        page = draw_report(connection, read_runs(destination, RUNS), destination.path.name, datetime.now(UTC))
+    destination.report.write_text(page, encoding="utf-8")
+
+
+def draw_report(connection: duckdb.DuckDBPyConnection, runs: Sequence[Run], name: str, now: datetime) -> str:
     """Return the report as HTML.
 
     Args:
         connection: To a destination after a run.
-        name: What to call it.
+        runs: Newest first.
+        name: What to call the destination.
+        now: In UTC: where the charts end.
     """
-    now = datetime.now(UTC).replace(tzinfo=None)
-    today = now.date()
-    since = today - timedelta(days=DAYS - 1)
-    since_runs = today - timedelta(days=DAYS_OF_RUNS - 1)
-    syncs = fetch(connection, queries.LAST_SYNC)
-    runs = read_runs(connection, 1000)
-    events = fetch(connection, queries.EVENTS)
-    changes = fetch(connection, queries.CHANGES, since=since, fields=FIELDS)
-    requests = [run for run in runs if run["requests"] and run["started"].date() >= since_runs]
+    days = [now.date() - timedelta(days=number) for number in reversed(range(DAYS))]
+    since = datetime.combine(days[0], time(), UTC)
+    events = query(connection, "events_by_day", now=now)
+    changes = query(connection, "changes_by_field", since=since, now=now)
+    week = events[bisect(events, days[-8], key=lambda event: event["day"]) :]
+    totals = next(iter(query(connection, "totals")), None)
     return PAGE.render(
         name=name,
-        drawn_at=now,
-        sync=syncs[0] if syncs else None,
-        age=describe_age(now - syncs[0]["started_at"]) if syncs else "",
-        figures=fetch(connection, queries.FIGURES)[0],
-        days=DAYS,
-        days_of_runs=DAYS_OF_RUNS,
-        last_runs=[_tell_outcome(run) for run in runs[:10]],
-        last_run=runs[0] if runs else None,
-        patients_chart=draw_patients(events, today),
-        changes_chart=draw_changes(changes, since, today),
-        events_chart=draw_events([event for event in events if since <= event["day"] <= today], since, today),
-        requests_chart=draw_requests(requests, since_runs, today),
-        latest_changes=fetch(connection, queries.LATEST_CHANGES),
-        rejected=fetch(connection, queries.REJECTED),
+        now=now,
+        totals=totals,
+        age=describe_age(now - totals["source_as_of"]) if totals else "",
+        changed_in_a_week=sum(field["by_day"].get(day, 0) for field in changes for day in days[-7:]),
+        deleted_in_a_week=sum(event["deleted"] for event in week),
+        runs=runs,
+        columns=[name for name in COLUMNS if name not in RARE or any(run[name] for run in runs[:10])],
+        patients=_draw_patients(events, now.date()),
+        new_and_deleted=_draw_events(events, days),
+        changes=[(field["field"], field["changes"], _draw_changes(field["by_day"], days)) for field in changes],
+        changes_of_runs=_draw_runs(runs, CHANGES, "changed patients"),
+        requests_of_runs=_draw_runs(runs, ["requests"], "requests"),
+        latest_changes=query(connection, "latest_changes"),
+        rejected=query(connection, "rejected"),
     )
 
 
-def _tell_outcome(run: dict[str, Any]) -> dict[str, Any]:
-    """Return a run for the table, with why it failed beside that it did."""
-    told = {name: value for name, value in run.items() if name != "reason"}
-    return told | {"outcome": f"{run['outcome']}: {run['reason']}" if run["reason"] else run["outcome"]}
+def _draw_patients(events: Sequence[Mapping[str, Any]], today: date) -> Markup:
+    """Return the chart of how many patients there were at the ends of days, the last one today."""
+    event_days = [event["day"] for event in events]
+    days_shown = (today - min([*event_days, today - timedelta(days=13)])).days
+    step = 1 + days_shown // MOST_BARS
+    days = [today - timedelta(days=step * number) for number in reversed(range(1 + days_shown // step))]
+    bars = []
+    for place, day in enumerate(days):
+        number = events[position - 1]["patients"] if (position := bisect(event_days, day)) else 0
+        bars.append(Bar(place, number, f"{day:%d %b %Y}: {number:,} patients"))
+    return draw_bars(bars, [f"{day:%d %b %Y}" for day in days])
+
+
+def _draw_events(events: Sequence[Mapping[str, Any]], days: Sequence[date]) -> Markup:
+    """Return the chart of new patients, upwards, and of deleted ones, downwards."""
+    bars = [
+        Bar(days.index(event["day"]), sign * event[name], f"{event['day']:%d %b %Y}: {event[name]:,} {name}", name)
+        for event in events
+        if event["day"] in days
+        for name, sign in (("new", 1), ("deleted", -1))
+    ]
+    return draw_bars(bars, [f"{day:%d %b}" for day in days])
+
+
+def _draw_changes(changes: Mapping[date, int], days: Sequence[date]) -> Markup:
+    """Return the chart of the changes of a field."""
+    bars = [Bar(days.index(day), number, f"{day:%d %b %Y}: {number:,}") for day, number in changes.items()]
+    return draw_bars(bars, [f"{day:%d %b}" for day in days])
+
+
+def _draw_runs(runs: Sequence[Run], counts: Iterable[str], label: str) -> Markup:
+    """Return the chart of a number of each run, oldest first, on a scale that leaves room beside a first load."""
+    bars, starts = [], []
+    for place, run in enumerate(reversed(runs)):
+        starts.append(f"{run['started_at']:%d %b %H:%M}")
+        number = sum(run[name] or 0 for name in counts)
+        if run["outcome"] == "succeeded":
+            bars.append(Bar(place, number, f"{starts[-1]}: {number:,} {label}"))
+        else:
+            bars.append(Bar(place, 0, f"{starts[-1]}: {run['reason'] or run['outcome']}", "failed"))
+    return draw_bars(bars, starts, log1p)

@@ -1,0 +1,193 @@
+"""Shows the progress of a run, and keeps the reason of a failed one for the command that started Meltano."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from meltano.core.logging import console_log_formatter, json_formatter
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.text import Text
+
+from toubib_connector.log import has_terminal, say
+
+TAP, LOADER, DBT = "tap-toubib", "target-duckdb", "dbt"
+ERROR_PRIORITY = [LOADER, TAP, DBT, "meltano"]
+"""Whose error is the reason of a failed run: when the loader fails, the tap and Meltano fail, too."""
+
+LABELS = {TAP: "Patients", DBT: "Documentation" if "dbt:docs" in sys.argv else "Models and tests"}
+NOTHING_TO_BUILD = "Nothing to build"
+LINE_EVERY = 25
+"""Percent of the patients between two lines where there is no terminal."""
+
+
+class DbtEvents(logging.Filter):
+    """Parses dbt's structured log, as Meltano does for plugins of the Singer SDK."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Replace a line of JSON by its message; return whether there is one."""
+        event = record.msg
+        if not isinstance(event, dict) or event.get("name") != DBT:
+            return True
+        try:
+            line = json.loads(event["event"])
+            info, data = line["info"], line["data"]
+        except (ValueError, LookupError, TypeError):
+            # not from dbt's log: a further line of a value that an error quotes, for instance
+            return True
+        event |= {"event": info["msg"], "level": info["level"], "plugin_logger": info["name"]}
+        if info["name"] in {"LogModelResult", "LogTestResult"}:
+            event |= {"done": data["index"], "total": data.get("total") or data.get("num_models")}
+            event["is_passed_test"] = data["status"] == "pass"
+        record.levelno = logging.getLevelNamesMapping()[info["level"].upper()]
+        return bool(info["msg"])
+
+
+def make_formatter() -> logging.Formatter:
+    """Return the format of the full log: JSON lines where a machine collects logs, otherwise text."""
+    is_json = os.environ.get("MELTANO_CLI_LOG_FORMAT") == "json"
+    formatter: logging.Formatter = json_formatter() if is_json else console_log_formatter(colors=sys.stderr.isatty())
+    return formatter
+
+
+class Times(ProgressColumn):
+    """How long a step has taken and, where it can be estimated, will take."""
+
+    def render(self, task: Task) -> Text:
+        """Return both with their labels."""
+        elapsed = f"{timedelta(seconds=int(task.elapsed or 0))} elapsed"
+        left = None if task.finished else task.time_remaining
+        return Text(elapsed if left is None else f"{elapsed}, {timedelta(seconds=int(left))} left")
+
+
+class Display(logging.Handler):
+    """Shows progress, warnings and results: bars at a terminal, otherwise a few lines."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        path = os.environ.get("TOUBIB_PROGRESS")
+        self._file = Path(path) if path else None
+        self._live: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._done: dict[str, int] = {}
+        self._tests_passed = 0
+        self._steps: dict[str, float] = {}
+        self._next_percent = LINE_EVERY
+        self._errors: dict[str, str] = {}
+        self._last_of_loader = ""
+        self._warnings: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a record, if it is one for a person. A failure of the display does not fail the run."""
+        if self._file is None or not isinstance(record.msg, dict):
+            return
+        try:
+            self._show(record.msg, record.levelno)
+        except Exception:  # noqa: BLE001 (as logging's own handlers do)
+            self.handleError(record)
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._live:
+            self._live.stop()
+        super().close()
+
+    def _show(self, event: dict[str, Any], level: int) -> None:
+        plugin, message = event.get("name", "meltano"), event["event"]
+        if plugin in LABELS:
+            self._start(plugin)
+        elif plugin == LOADER:
+            self._last_of_loader = message
+        if level >= logging.ERROR:
+            self._keep_error(plugin, event)
+        elif level == logging.WARNING:
+            # Meltano's own warnings are for developers, and dbt repeats those that are not results
+            is_for_people = "done" in event if plugin == DBT else plugin != "meltano"
+            # discovery and the run itself warn of the same
+            if is_for_people and message not in self._warnings:
+                self._warnings.add(message)
+                self._print(f"Warning: {message}", plugin, "warning")
+        elif plugin == DBT and message.startswith(NOTHING_TO_BUILD):
+            self._print(message, plugin)
+        if event.get("done") is not None:
+            self._show_progress(plugin, event)
+        elif event.get("success"):
+            self._end(TAP if event["block_type"] == "ExtractLoadBlocks" else DBT, event["duration_seconds"])
+        self._keep()
+
+    def _start(self, plugin: str) -> None:
+        """Show a bar for a step, without a number yet."""
+        if plugin in self._tasks or not has_terminal():
+            return
+        if self._live is None:
+            self._live = Progress(
+                TextColumn(f"{{task.description:{max(map(len, LABELS.values()))}}}"),
+                BarColumn(bar_width=None),
+                TextColumn("{task.fields[count]}"),
+                Times(),
+                console=Console(),
+                expand=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self._live.start()
+        self._tasks[plugin] = self._live.add_task(LABELS[plugin], total=None, count="")
+
+    def _show_progress(self, plugin: str, event: dict[str, Any]) -> None:
+        done, total, rate = event["done"], event.get("total"), event.get("rate")
+        self._done[plugin] = done
+        self._tests_passed += event.get("is_passed_test", False)
+        if self._live:
+            count = (f"{done:,} of {total:,}" if total else f"{done:,}") + (f" ({rate:,.0f}/s)" if rate else "")
+            self._live.update(self._tasks[plugin], completed=done, total=total, count=count)
+        elif plugin == TAP and total and 100 * done / total >= self._next_percent:
+            self._next_percent = 100 * done // total + LINE_EVERY
+            self._print(event["event"], plugin)
+
+    def _end(self, plugin: str, seconds: float) -> None:
+        done = self._done.get(plugin, 0)
+        self._steps["load" if plugin == TAP else "build"] = round(seconds, 1)
+        if self._live and plugin in self._tasks:
+            task = self._live.tasks[list(self._tasks).index(plugin)]
+            number = int(task.total or done)
+            self._live.update(task.id, total=1, completed=1, count=f"{number:,}" if number else "")
+            self._live.stop_task(task.id)
+        elif plugin == TAP:
+            self._print(f"Extracted and loaded in {seconds:.1f} seconds", plugin)
+        elif done:
+            self._print(f"Built and tested in {seconds:.1f} seconds: {done} models and tests", plugin)
+        if plugin == TAP:
+            self._start(DBT)
+
+    def _print(self, message: str, plugin: str, level: str = "info") -> None:
+        if self._live:
+            style = "yellow" if level == "warning" else ""
+            self._live.console.print(message, style=style, markup=False, highlight=False)
+        else:
+            say(message, level, plugin)
+
+    def _keep_error(self, plugin: str, event: dict[str, Any]) -> None:
+        message = " ".join(str(event.get("err") or event["event"]).split())
+        if event.get("plugin_logger") == "RunResultError":
+            # dbt names the model or the test first, then its error
+            message = ": ".join(filter(None, [self._errors.get(DBT), message]))
+        self._errors[plugin] = message
+        if (event.get("exit_codes") or {}).get("loaders") == 1:
+            # the loader writes plain text, the reason last; a signal would have ended it without one
+            self._errors[LOADER] = ""
+
+    def _keep(self) -> None:
+        """Write down how far the run came, and why it failed."""
+        if LOADER in self._errors:
+            # its last lines can arrive after Meltano says that it ended
+            self._errors[LOADER] = self._last_of_loader
+        reasons = [self._errors[plugin] for plugin in ERROR_PRIORITY if plugin in self._errors]
+        kept = {"reason": reasons[0] if reasons else None, "patients_read": self._done.get(TAP)}
+        if self._file:
+            self._file.write_text(json.dumps(kept | {"tests_passed": self._tests_passed, "steps": self._steps}))
