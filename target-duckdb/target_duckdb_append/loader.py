@@ -36,9 +36,7 @@ class Loader:
         self._open_files = ExitStack()
         self._collected = 0
         self._state: Any = None
-        [catalog] = connection.execute("select current_catalog()").fetchone() or ()
-        # in full: `raw` alone is ambiguous in a file `raw.duckdb`
-        schema = f"{quote(catalog)}.{quote(config['default_target_schema'])}"
+        schema = quote(config["default_target_schema"])
         connection.execute(f"create schema if not exists {schema}")
         connection.execute(f"use {schema}")
 

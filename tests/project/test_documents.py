@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
+PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").glob("*.md"))]
 TAP = PROJECT / ".meltano/extractors/tap-toubib/venv/bin/tap-toubib"
 
 
@@ -112,9 +112,22 @@ def test_every_package_has_the_licence_of_the_repository() -> None:
     assert {tomllib.loads(path.read_text())["project"]["license"] for path in packages} == {"MIT"}
 
 
-def test_the_changelog_has_a_place_for_what_is_not_released() -> None:
-    first, *_ = re.findall(r"^## (.+)$", (PROJECT / "CHANGELOG.md").read_text(), re.MULTILINE)
-    assert first == "Unreleased"
+def test_every_package_has_the_version_of_the_newest_release() -> None:
+    newest = re.findall(r"^## (\d\S+) - ", (PROJECT / "CHANGELOG.md").read_text(), re.MULTILINE)[0]
+    assert {tomllib.loads(path.read_text())["project"]["version"] for path in PROJECT.glob("*/pyproject.toml")} == {
+        newest
+    }
+
+
+def test_the_example_of_an_env_file_has_every_setting_of_the_documents(extractor: dict[str, Any]) -> None:
+    section = (PROJECT / "docs/operations.md").read_text().split("## Settings")[1].split("##")[0]
+    documented = set(re.findall(r"^\| `([A-Z_]+)`", section, re.MULTILINE))
+    settings = {
+        f"TAP_TOUBIB_{setting['name'].upper()}" for setting in extractor["settings"] if "." not in setting["name"]
+    }
+    listed = set(re.findall(r"^# ([A-Z_]+)=", (PROJECT / ".env.example").read_text(), re.MULTILINE))
+    assert documented - listed == set()
+    assert {name for name in listed if name.startswith("TAP_")} <= settings
 
 
 def test_make_help_lists_every_target() -> None:
@@ -162,7 +175,7 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
 def test_the_readme_links_every_page_once() -> None:
     text = (PROJECT / "README.md").read_text()
     linked = re.findall(r"\]\(([^)\s]+)\)", text)
-    pages = [*(str(page.relative_to(PROJECT)) for page in PAGES[1:])]
+    pages = [str(page.relative_to(PROJECT)) for page in PAGES if page.parent.name == "docs"]
     pages += [str(page.relative_to(PROJECT)) for page in PROJECT.glob("[!.]*/README.md")]
     assert {page: linked.count(page) for page in pages} == dict.fromkeys(pages, 1)
 
