@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -41,8 +40,8 @@ def transform(bench: Bench) -> None:
         paths = {patients: Path(folder) / str(patients) / "patients.duckdb" for patients in sizes}
         for patients, path in paths.items():
             path.parent.mkdir()
-            settings = {"RUNNER": "local", "DESTINATION_DUCKDB_PATH": str(path)}
-            succeed(measure(["bin/toubib-connector", "init-db"], settings))
+            # creates the raw tables
+            build(path)
             observe(path, patients, total=patients, visit=0)
             # these have a second version
             observe(path, patients * 2 // 5, total=patients, visit=1)
@@ -63,14 +62,20 @@ def observe(path: Path, rows: int, *, total: int, visit: int, step: int = 1) -> 
 
 
 def build(path: Path) -> Cost:
-    """Build and test the history, as `dbt:build` does."""
-    project = str(PROJECT / "transform")
+    """Build and test the history, as `dbt:build` does.
+
+    Raises:
+        RuntimeError: It failed, or there was nothing to build.
+    """
+    project, log = PROJECT / "transform", path.with_suffix(".log")
     environment = {
         "DBT_DUCKDB_PATH": str(path),
-        "DBT_PROJECT_DIR": project,
-        "DBT_PROFILES_DIR": project,
+        "DBT_PROJECT_DIR": str(project),
+        "DBT_PROFILES_DIR": str(project),
         "DBT_TARGET_PATH": str(path.parent / "dbt"),
         "DBT_LOG_PATH": str(path.parent / "logs"),
-        "PATH": f"{DBT_PYTHON.parent}:{os.environ['PATH']}",
     }
-    return succeed(measure([DBT_PYTHON, PROJECT / "transform/build.py"], environment, log=path.with_suffix(".log")))
+    cost = succeed(measure([DBT_PYTHON, project / "build.py"], environment, log=log))
+    if "Nothing to build" in log.read_text():
+        raise RuntimeError("There was nothing to build")
+    return cost
