@@ -220,12 +220,6 @@ def test_a_return_is_drawn_as_new_and_a_change_is_not(tmp_path: Path) -> None:
     assert page.charts[0][1][-1] == "15 Jun 2026: 1 patients"
 
 
-def test_the_report_has_each_of_its_colours_in_both_themes(tmp_path: Path) -> None:
-    light, dark = draw(tmp_path, 1).text.split("prefers-color-scheme: dark")
-    used = set(re.findall(r"var\((--[\w-]+)\)", dark))
-    assert used == set(re.findall(r"(--[\w-]+):", light)) == set(re.findall(r"(--[\w-]+):", dark))
-
-
 def test_the_report_names_changes_by_id_and_field_without_values(tmp_path: Path) -> None:
     page = draw(tmp_path, 2)
     assert "the old value" not in page.text
