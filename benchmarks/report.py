@@ -90,10 +90,17 @@ def bounds(results: Results) -> Iterator[tuple[str, float, float, str]]:
         yield f"{what} / dlt's, the largest over the sizes", bound, max(of_sizes, default=math.nan), ""
     yield "`status` over 10,000 runs: seconds", 1, results.median("seconds", what=STATUS), ""
     yield "`status` over 10,000 runs: failures in 100", 0, results.total("crashes", what=STATUS), ""
-    for kind in LOSSES:
-        own, *peers = (results.total("count", kind=kind, contender=name) for name in NAMES)
-        counts = (f"{name} {format_cell(count)}" for name, count in zip(NAMES[1:], peers, strict=True))
-        yield kind, 0, own, ", ".join(counts)
+    counts = {kind: [results.total("count", kind=kind, contender=name) for name in NAMES] for kind in LOSSES}
+    counts["runs that left a destination incomplete"] = [
+        float(results.find("is_complete", contender=name).count(False)) for name in NAMES
+    ]
+    for kind, (own, *peers) in counts.items():
+        yield (
+            kind,
+            0,
+            own,
+            ", ".join(f"{name} {format_cell(each)}" for name, each in zip(NAMES[1:], peers, strict=True)),
+        )
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:

@@ -100,7 +100,14 @@ def test_a_load_and_its_part_before_the_build_are_measured(tmp_path: Path) -> No
 
 def test_repetitions_are_compared_in_turn() -> None:
     runs = [
-        {"what": FIRST_LOAD, "contender": name, "patients": 1_000_000, "seconds": seconds, "cpu": cpu}
+        {
+            "what": FIRST_LOAD,
+            "contender": name,
+            "patients": 1_000_000,
+            "seconds": seconds,
+            "cpu": cpu,
+            "is_complete": cpu < 3,
+        }
         for name, seconds, cpu in (
             ("connector", 1.0, 3.0),
             ("dlt", 2.0, 1.0),
@@ -114,6 +121,7 @@ def test_repetitions_are_compared_in_turn() -> None:
     assert "| first load of 1,000,000 / dlt's | 0.50 | 0.75 | **no** |  |" in report
     assert "| the same, CPU | 0.60 | 1 | **no** |  |" in report
     assert "| first load of 10,000 / dlt's | 3.50 | not measured |  |  |" in report
+    assert "| runs that left a destination incomplete | 0 | 1 | **no** | dlt 0, plain 0 |" in report
 
 
 def test_a_section_that_fails_leaves_the_others_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
