@@ -85,6 +85,14 @@ def test_options_from_the_environment(tmp_path: Path, call: Call) -> None:
     assert database.exists()
 
 
+def test_change_finds_the_database_of_serve_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with served("--port", "0", "--patients", "5") as (_, line):
+        assert line.startswith("Serving 5 patients")
+        assert run("change").stdout.startswith("updated 3:")
+    assert (tmp_path / "data/toubib.sqlite").exists()
+
+
 def test_answers_are_sent_without_delay(tmp_path: Path) -> None:
     with served("--database", str(tmp_path / "toubib.sqlite"), "--port", "0", "--patients", "20") as (_, line):
         host, port = address(line).removeprefix("http://").split(":")
@@ -113,10 +121,10 @@ def test_port_in_use(tmp_path: Path) -> None:
 
 
 def test_bad_database(tmp_path: Path) -> None:
-    result = run("serve", "--port", "0", "--database", str(tmp_path / "none" / "toubib.sqlite"))
-    assert one_line(result, r"Cannot use the database \S+: unable to open database file"), result
     other = tmp_path / "letter.txt"
     other.write_text("Dear patient, " * 100)
+    result = run("serve", "--port", "0", "--database", str(other / "toubib.sqlite"))
+    assert one_line(result, r"Cannot use the database .*letter\.txt.*"), result
     for command in (["serve", "--port", "0"], ["change"]):
         result = run(*command, "--database", str(other))
         assert one_line(result, r"Cannot use the database \S+: file is not a database"), result

@@ -18,9 +18,9 @@ _app_numbers = count(1)
 
 
 def create_app(database: Path) -> FastAPI:
-    """Build the service over a database file, which is created when the app starts if there is none.
+    """Build the service on a database file, which is created at the start if it does not exist.
 
-    Any number of apps can live in one process: fastapi-sqla keeps its sessions by key, and each app has its own.
+    A process can have several apps: fastapi-sqla keeps sessions by key, and each app has its own key.
 
     Args:
         database: The SQLite file.
@@ -30,10 +30,10 @@ def create_app(database: Path) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         prepare(database)
-        # fastapi-sqla is configured by the environment only.
+        # fastapi-sqla reads its configuration from the environment only
         os.environ[f"fastapi_sqla__{key}__sqlalchemy_url"] = database_url(database)
-        # A request holds its connection while it waits for a thread: with a limit, the requests that wait for a
-        # connection would hold every thread.
+        # a request keeps its connection while it waits for a thread: if connections were limited, requests that wait
+        # for one could occupy all threads
         os.environ[f"fastapi_sqla__{key}__sqlalchemy_max_overflow"] = "-1"
         sqla.startup(key)
         yield
@@ -41,7 +41,7 @@ def create_app(database: Path) -> FastAPI:
             session.get_bind().engine.dispose()
 
     app = FastAPI(title="Toubib", description="Every patient is made up.", lifespan=lifespan)
-    # Not fastapi-sqla's `setup_middlewares`, which would open a session of every app of the process.
+    # fastapi-sqla's `setup_middlewares` would open a session for every app of the process
     app.add_middleware(sqla.SessionMiddleware, key=key)
     for error in (OverflowError, UnicodeEncodeError):
         app.exception_handler(error)(_cannot_be_stored)
@@ -53,19 +53,19 @@ def create_app(database: Path) -> FastAPI:
     def health() -> str:
         return "OK"
 
-    # what loads these patients can tell that they are made up
+    # lets a connector recognise made-up patients
     app.openapi()["info"]["x-bundled-api"] = True
     return app
 
 
 def _cannot_be_stored(_: Request, __: Exception) -> JSONResponse:
-    """Refuse what JSON can say and SQLite cannot hold: large integers, and what is not a character."""
+    """Refuse values that JSON allows and SQLite cannot store: integers beyond 64 bits and lone surrogates."""
     return JSONResponse({"detail": "A value cannot be stored"}, status.HTTP_422_UNPROCESSABLE_CONTENT)
 
 
 def _invalid(_: Request, error: ValidationException) -> JSONResponse:
-    """Answer like FastAPI, but without the values: some fit no JSON, and a failed answer would land in the log."""
+    """Answer like FastAPI, without the values: not all fit into JSON, and the log would quote them."""
     detail = [{"type": each["type"], "loc": each["loc"], "msg": each["msg"]} for each in error.errors()]
-    asked = isinstance(error, RequestValidationError)
-    code = status.HTTP_422_UNPROCESSABLE_CONTENT if asked else status.HTTP_500_INTERNAL_SERVER_ERROR
+    is_request = isinstance(error, RequestValidationError)
+    code = status.HTTP_422_UNPROCESSABLE_CONTENT if is_request else status.HTTP_500_INTERNAL_SERVER_ERROR
     return JSONResponse({"detail": detail}, code)

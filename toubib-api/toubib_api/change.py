@@ -1,4 +1,4 @@
-"""Life in the clinic: random changes to the patients of a file, beside a server that may be running on it."""
+"""Random changes to the patients of a file, also while a server is running on it."""
 
 from datetime import UTC, datetime
 from itertools import islice
@@ -25,14 +25,14 @@ def change(database: Path, updates: int = 3, creations: int = 2, removals: int =
 
     Args:
         database: The file.
-        updates: How many patients get another last name and one more visit.
-        creations: How many patients appear.
-        removals: How many patients disappear. No patient is both updated and removed.
+        updates: Number of patients that get another last name and one more visit.
+        creations: Number of new patients.
+        removals: Number of patients to remove. No patient is both updated and removed.
         seed: Equal seeds make equal changes to equal files.
     """
     random = Random(seed)  # noqa: S311 (made-up people, no secret)
     with transaction(database) as connection:
-        # Nobody else writes between what is read here and what is written.
+        # no other connection writes between the reads and the writes below
         connection.exec_driver_sql("BEGIN IMMEDIATE")
         ids = list(connection.scalars(select(patients_table.c.id).order_by(patients_table.c.id)))
         chosen = random.sample(ids, min(updates + removals, len(ids)))
@@ -44,7 +44,7 @@ def change(database: Path, updates: int = 3, creations: int = 2, removals: int =
                 .where(patients_table.c.id == patient_id)
                 .values(last_name=last_name(random), total_visits=patients_table.c.total_visits + 1, updated_at=now)
             )
-        # An email's number is never above its patient's id, so the numbers above every id are free.
+        # the number in an email never exceeds its patient's id, so numbers above all ids are free
         newcomers = people(random, first_number=max(ids, default=0) + 1)
         created = [
             connection.execute(

@@ -4,6 +4,7 @@ import logging
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import click
@@ -15,16 +16,19 @@ from toubib_api.app import create_app
 from toubib_api.change import change
 from toubib_api.database import prepare
 
-_DATABASE = "toubib.sqlite"
 _SECONDS_TO_STOP = 3
+
+_database_option = partial(
+    click.option, "--database", default="data/toubib.sqlite", envvar="TOUBIB_DATABASE", show_envvar=True
+)
 
 
 @contextmanager
 def _readable_errors(database: Path) -> Iterator[None]:
     try:
         yield
-    except DBAPIError as error:
-        raise click.ClickException(f"Cannot use the database {database}: {error.orig}") from error
+    except (DBAPIError, OSError) as error:
+        raise click.ClickException(f"Cannot use the database {database}: {getattr(error, 'orig', error)}") from error
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -32,14 +36,14 @@ def _listen(host: str, port: int) -> socket.socket:
         listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
         raise click.ClickException(f"Cannot listen on {host}:{port}: {error.strerror}") from error
-    # asyncio sends without delay only where a socket names its protocol, and `create_server` names none
+    # asyncio sends without delay only if the socket names its protocol, which `create_server` does not
     return socket.socket(listener.family, listener.type, socket.IPPROTO_TCP, fileno=listener.detach())
 
 
 @click.group()
 def main() -> None:
     """Serve the Toubib API with made-up patients."""
-    # fastapi-sqla logs a failed request with what its variables held; uvicorn logs it without.
+    # fastapi-sqla logs the variables of a failed request, and with them patients; uvicorn logs it without them
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
@@ -53,21 +57,14 @@ def main() -> None:
     show_envvar=True,
     help="Port to listen on; 0 takes a free one.",
 )
-@click.option(
-    "--database",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=_DATABASE,
-    envvar="TOUBIB_DATABASE",
-    show_envvar=True,
-    help="SQLite file, created if there is none.",
-)
+@_database_option(type=click.Path(dir_okay=False, path_type=Path), help="SQLite file, created if it does not exist.")
 @click.option(
     "--patients",
     type=click.IntRange(min=0),
     default=1000,
     envvar="TOUBIB_PATIENTS",
     show_envvar=True,
-    help="Patients to make up, if the file holds none.",
+    help="Patients to make up if the file has none.",
 )
 @click.option("--seed", type=int, default=0, help="Equal seeds make up equal patients.")
 @click.option("--access-log", is_flag=True, help="Log every request.")
@@ -76,23 +73,19 @@ def serve(  # noqa: PLR0913 (one argument an option)
 ) -> None:
     """Serve the patients of a database file."""
     with _listen(host, port) as listener, _readable_errors(database):
-        held = prepare(database, patients, seed)
+        database.parent.mkdir(parents=True, exist_ok=True)
+        count = prepare(database, patients, seed)
         app = create_app(database)
         config = uvicorn.Config(app, access_log=access_log, timeout_graceful_shutdown=_SECONDS_TO_STOP)
         shown_host = f"[{host}]" if ":" in host else host
-        click.echo(f"Serving {held} patients on http://{shown_host}:{listener.getsockname()[1]} (Ctrl+C stops)")
+        click.echo(f"Serving {count} patients on http://{shown_host}:{listener.getsockname()[1]} (Ctrl+C stops)")
         with suppress(KeyboardInterrupt):
             uvicorn.Server(config).run([listener])
 
 
 @main.command("change", context_settings={"show_default": True})
-@click.option(
-    "--database",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    default=_DATABASE,
-    envvar="TOUBIB_DATABASE",
-    show_envvar=True,
-    help="SQLite file; a server may be running on it.",
+@_database_option(
+    type=click.Path(exists=True, dir_okay=False, path_type=Path), help="SQLite file; a server may be running on it."
 )
 @click.option("--update", type=click.IntRange(min=0), default=3, help="Patients to update.")
 @click.option("--create", type=click.IntRange(min=0), default=2, help="Patients to create.")

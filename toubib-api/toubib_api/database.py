@@ -41,7 +41,7 @@ patients_table = Table(
     Column("created_at", DateTime, nullable=False),
     Column("updated_at", DateTime, nullable=False),
     Column("total_visits", Integer, nullable=False),
-    # a removed patient's id is never given to another one
+    # the id of a removed patient is not used again
     sqlite_autoincrement=True,
 )
 for _field in SortField:
@@ -50,28 +50,28 @@ for _field in SortField:
 
 
 def database_url(database: Path) -> str:
-    """Return the URL of a database file, whose connections wait up to 30 seconds for another one's write."""
+    """Return the URL of a database file. Connections wait up to 30 seconds for another one's write."""
     return URL.create("sqlite", database=str(database.resolve()), query={"timeout": "30"}).render_as_string()
 
 
 @contextmanager
 def transaction(database: Path) -> Iterator[Connection]:
-    """Open a database file for one transaction, beside a server that may be running on it."""
+    """Open a database file for one transaction, also while a server is running on it."""
     engine = create_engine(database_url(database), poolclass=NullPool, hide_parameters=True)
     with engine.begin() as connection:
         yield connection
 
 
 def prepare(database: Path, patients: int = 0, seed: int = 0) -> int:
-    """Make a database file ready to be served, and return how many patients it holds.
+    """Make a database file ready to be served, and return its number of patients.
 
     Args:
-        database: The file, created if there is none.
-        patients: How many patients to make up, if the file holds none.
+        database: The file, created if it does not exist.
+        patients: Number of patients to make up if the file has none.
         seed: Equal seeds make up equal patients.
     """
     with transaction(database) as connection:
-        # readers and a writer work at once in this mode, which the file remembers
+        # readers and a writer can work at once; the file keeps this mode
         connection.exec_driver_sql("PRAGMA journal_mode = WAL")
         connection.execute(CreateTable(patients_table, if_not_exists=True))
         count = select(func.count()).select_from(patients_table)
@@ -79,7 +79,7 @@ def prepare(database: Path, patients: int = 0, seed: int = 0) -> int:
             rows = islice(people(Random(seed), first_number=1), patients)  # noqa: S311 (made-up people, no secret)
             while batch := list(islice(rows, _BATCH)):
                 connection.execute(insert(patients_table), batch)
-        # sorting once is faster than keeping the order while the patients come in
+        # sorting once is faster than maintaining the indexes during the inserts
         for index in sorted(patients_table.indexes, key=lambda index: str(index.name)):
             connection.execute(CreateIndex(index, if_not_exists=True))
         return connection.scalar(count) or 0

@@ -11,10 +11,7 @@ from sqlalchemy.orm import Session as OrmSession
 from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
 from toubib_api.database import patients_table
-from toubib_api.schemas import Patient, PatientCreation, PatientUpdate, Problem, SortDirection, SortField
-
-_NOT_FOUND: dict[int | str, Any] = {404: {"model": Problem, "description": "No patient has this id"}}
-_CONFLICT: dict[int | str, Any] = {409: {"model": Problem, "description": "Another patient has this email"}}
+from toubib_api.schemas import Patient, PatientCreation, PatientUpdate, SortDirection, SortField
 
 
 def patients_router(session_key: str) -> APIRouter:
@@ -42,23 +39,23 @@ def patients_router(session_key: str) -> APIRouter:
         query = select(patients_table).order_by(column.desc() if sort_dir == SortDirection.DESC else column)
         return paginate(query, False)  # noqa: FBT003 (a callable type names no parameter)
 
-    @router.post("", response_model=Item[Patient], status_code=status.HTTP_201_CREATED, responses=_CONFLICT)
+    @router.post("", response_model=Item[Patient], status_code=status.HTTP_201_CREATED)
     def create_patient(session: Session, patient: PatientCreation) -> Any:
         now = datetime.now(UTC)
         values = patient.model_dump() | {"created_at": now, "updated_at": now}
         return _write(session, insert(patients_table).values(values).returning(patients_table))
 
-    @router.get("/{patient_id}", response_model=Item[Patient], responses=_NOT_FOUND)
+    @router.get("/{patient_id}", response_model=Item[Patient])
     def read_patient(session: Session, patient_id: int) -> Any:
         return _found(
             session.execute(select(patients_table).where(patients_table.c.id == patient_id)).mappings().one_or_none()
         )
 
-    @router.put("/{patient_id}", response_model=Item[Patient], responses=_NOT_FOUND | _CONFLICT)
+    @router.put("/{patient_id}", response_model=Item[Patient])
     def replace_patient(session: Session, patient_id: int, patient: PatientCreation) -> Any:
         return _change(session, patient_id, patient.model_dump())
 
-    @router.patch("/{patient_id}", response_model=Item[Patient], responses=_NOT_FOUND | _CONFLICT)
+    @router.patch("/{patient_id}", response_model=Item[Patient])
     def update_patient(session: Session, patient_id: int, patient: PatientUpdate) -> Any:
         return _change(session, patient_id, {**patient})
 
@@ -76,11 +73,11 @@ def _change(session: OrmSession, patient_id: int, values: dict[str, Any]) -> Any
 def _write(session: OrmSession, statement: ReturningInsert[Any] | ReturningUpdate[Any]) -> Any:
     try:
         patient = session.execute(statement).mappings().one_or_none()
-        # not left to fastapi-sqla, which commits when the answer goes out: until then this request would hold the write
-        # lock of SQLite and wait for a thread, and the requests that wait for the lock hold the threads
+        # fastapi-sqla would commit only when the answer is sent. Until then this request would hold SQLite's write lock
+        # and wait for a thread, while requests that wait for the lock occupy all threads.
         session.commit()
     except IntegrityError:
-        # without its cause: only the email is unique, and the cause would add nothing but a patient's values
+        # only the email is unique; the cause would quote a patient's values
         raise HTTPException(status.HTTP_409_CONFLICT, "Another patient has this email") from None
     return _found(patient)
 

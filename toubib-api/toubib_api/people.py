@@ -12,7 +12,7 @@ from faker import Faker
 _LOCALES = ("fr_CA", "en_CA", "de_DE", "pl_PL", "el_GR", "ja_JP")
 _NAMES_PER_LOCALE = 400
 
-# Fixed, so that equal seeds give equal patients on any day.
+# fixed: equal seeds give equal patients on any day
 _OPENING = datetime(2020, 1, 6, 8, tzinfo=UTC)
 _CLOSING = datetime(2024, 12, 20, 18, tzinfo=UTC)
 _OLDEST = date(1925, 1, 1)
@@ -29,7 +29,7 @@ class Names(NamedTuple):
 
 @cache
 def _languages() -> tuple[Names, ...]:
-    """Draw names once: Faker is too slow to be asked for every patient."""
+    """Draw all names once: Faker is too slow to be called for every patient."""
     languages = []
     for locale in _LOCALES:
         fake = Faker(locale)
@@ -62,8 +62,8 @@ def people(random: Random, first_number: int) -> Iterator[dict[str, Any]]:
     """Make up patients without end.
 
     Args:
-        random: What the patients depend on.
-        first_number: Numbers the first patient's email; the next ones follow, which keeps emails unique.
+        random: The source of randomness.
+        first_number: The number in the first patient's email. Each next one is larger by one, so emails are unique.
 
     Yields:
         The values of a patient's columns, without the id.

@@ -1,4 +1,4 @@
-"""What the service takes and gives, as JSON."""
+"""Schemas of requests and answers."""
 
 from datetime import UTC, date, datetime
 from enum import StrEnum
@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 
 
 class SortField(StrEnum):
-    """What a list can be sorted by."""
+    """Fields by which a list can be sorted."""
 
     ID = "id"
     EMAIL = "email"
@@ -21,7 +21,7 @@ class SortField(StrEnum):
 
 
 class SortDirection(StrEnum):
-    """In which direction a list can be sorted."""
+    """Directions in which a list can be sorted."""
 
     ASC = "asc"
     DESC = "desc"
@@ -45,7 +45,7 @@ class Patient(BaseModel):
 
 
 class PatientCreation(BaseModel):
-    """A patient, as sent to be created or replaced."""
+    """A patient to create, or to put in the place of another."""
 
     email: str
     first_name: str
@@ -55,16 +55,10 @@ class PatientCreation(BaseModel):
 
 
 class PatientUpdate(TypedDict, total=False):
-    """What of a patient is to be changed; what is left out keeps its value."""
+    """Values of a patient to change; the others stay."""
 
     email: str
     first_name: str
     last_name: str
     date_of_birth: date
     total_visits: int
-
-
-class Problem(BaseModel):
-    """Why a request was refused."""
-
-    detail: str
