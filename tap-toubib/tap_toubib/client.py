@@ -1,14 +1,15 @@
-"""Requests to the Toubib API: what is sent, what is tried again, and what is said when it fails."""
+"""Requests to the Toubib API: which are retried, and what is said when they fail."""
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Collection, Generator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from ipaddress import ip_address
+from itertools import count
 from threading import Lock
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -20,7 +21,7 @@ from requests.adapters import HTTPAdapter
 from singer_sdk.authenticators import BearerTokenAuthenticator
 from singer_sdk.exceptions import ConfigurationError, FatalAPIError, RetriableAPIError
 
-from tap_toubib.failures import UnresolvedNameError, explain
+from tap_toubib.failures import HINTS, RETRY_HINT, UnresolvedNameError, describe_address, explain
 
 OPENAPI_PATH = "/openapi.json"
 PATIENTS_PATH = "/v1/patients"
@@ -34,19 +35,10 @@ MAX_RETRY_AFTER = 300
 """Seconds; a service that asks for a longer wait than this has failed the run."""
 
 RETRIED = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
-
 REFUSED = {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY}
 
 ABOUT_ONE_PATIENT = {HTTPStatus.OK, *range(400, 500)} - {HTTPStatus.UNAUTHORIZED, *RETRIED}
-"""Answers that tell something of the patient asked for, not of the service."""
-
-HINTS: dict[int, str] = {
-    HTTPStatus.UNAUTHORIZED: "check auth_token (TAP_TOUBIB_AUTH_TOKEN)",
-    HTTPStatus.FORBIDDEN: "auth_token (TAP_TOUBIB_AUTH_TOKEN) does not allow this",
-    HTTPStatus.NOT_FOUND: "check that api_url (API_BASEURL) is the base URL of a Toubib service",
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "a smaller page_size (TAP_TOUBIB_PAGE_SIZE) may be accepted",
-    HTTPStatus.UNPROCESSABLE_ENTITY: "a smaller page_size (TAP_TOUBIB_PAGE_SIZE) may be accepted",
-}
+"""Answers that concern the patient asked for, not the service."""
 
 TOKEN = re.compile("[!-~]+")
 
@@ -60,12 +52,12 @@ class RefusedRequestError(FatalAPIError):
 class ToubibClient:
     """A connection to one Toubib service.
 
-    What it logs and raises names the address and the status, never the body of an answer: that may hold patients.
+    Its messages name the address and the status, never the body of an answer: that may hold patients.
 
     Args:
         auth_token: Sent as a bearer token, if given.
         timeout: Seconds without an answer after which an attempt is given up.
-        max_parallel_requests: How many threads will ask at once; each connection is used again.
+        max_parallel_requests: How many threads will use it at once; each connection is used again.
 
     Attributes:
         api_url: Base URL of the service.
@@ -75,13 +67,14 @@ class ToubibClient:
         list_requests: How many pages of patients were asked for, failed attempts included.
     """
 
+    patients_path = PATIENTS_PATH
+    patient_path: str | None = PATIENT_PATH
+
     def __init__(
         self, api_url: str, *, auth_token: str | None, user_agent: str, timeout: float, max_parallel_requests: int
     ) -> None:
         self.api_url = api_url.rstrip("/")
-        self.address = re.sub("(?<=//)[^/]*@|[?#].*", "", self.api_url)
-        self.patients_path = PATIENTS_PATH
-        self.patient_path: str | None = PATIENT_PATH
+        self.address = describe_address(self.api_url)
         self._timeout = timeout
         self._logger = logging.getLogger("tap-toubib.client")
         self._session = requests.Session()
@@ -92,14 +85,16 @@ class ToubibClient:
             # the setting has no pattern: the SDK quotes what does not match one
             if not TOKEN.fullmatch(auth_token):
                 raise ConfigurationError("auth_token (TAP_TOUBIB_AUTH_TOKEN) holds more than visible ASCII characters")
-            # as a header of the session it would give way to what a .netrc file says of the host
+            # as a header of the session it would give way to a .netrc file
             self._session.auth = BearerTokenAuthenticator(token=auth_token)
         self.list_requests = 0
-        self._counting = Lock()
+        self._lock = Lock()
+        # seconds of waiting that the last warning announced; 0 while the service answers
+        self._announced = 0.0
 
     def get_openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document; an empty one when the service has none that can be read."""
-        response = self._add_retries(self._send)(OPENAPI_PATH, {}, accepted=(HTTPStatus.OK, HTTPStatus.NOT_FOUND))
+        response = self._retry(lambda: self._send(OPENAPI_PATH, accepted=(HTTPStatus.OK, HTTPStatus.NOT_FOUND)))
         try:
             document = response.json()
         except ValueError:
@@ -112,47 +107,73 @@ class ToubibClient:
         Args:
             params: The query: `offset`, `limit`, `sort_field`, `sort_dir`.
             decode: Makes the page of the body; a ValueError from it says that the body is not a page.
+
+        Raises:
+            RefusedRequestError: The service does not accept the query.
         """
 
         def attempt() -> T:
-            with self._counting:
+            with self._lock:
                 self.list_requests += 1
             response = self._send(self.patients_path, params)
             try:
                 return decode(response.content)
             except ValueError as error:
-                request = f"GET {self.address}{self.patients_path}"
-                reason = f"{request} answered something that is not a page of patients: {error}"
-                raise RetriableAPIError(reason) from error
+                request = self._describe(self.patients_path, response.url if response.history else None)
+                if "html" in response.headers.get("Content-Type", ""):
+                    raise FatalAPIError(
+                        f"{request} answered with a web page, such as a login page, instead of patients: check "
+                        "api_url (API_BASEURL) and auth_token (TAP_TOUBIB_AUTH_TOKEN)"
+                    ) from error
+                message = f"{request} answered something that is not a page of patients ({error})"
+                raise RetriableAPIError(message) from error
 
-        return self._add_retries(attempt)()
+        return self._retry(attempt)
 
     def is_deleted(self, patient_id: int) -> bool:
-        """Tell whether the service says that it has no patient of an id, by 404 and nothing else."""
+        """Return whether `GET /patients/{id}` answers 404."""
         path = (self.patient_path or PATIENT_PATH).replace("{}", str(patient_id))
-        response = self._add_retries(self._send)(path, {}, accepted=ABOUT_ONE_PATIENT)
+        response = self._retry(lambda: self._send(path, accepted=ABOUT_ONE_PATIENT))
         if response.status_code in {HTTPStatus.OK, HTTPStatus.NOT_FOUND}:
             return response.status_code == HTTPStatus.NOT_FOUND
         self._logger.warning("GET %s answered %d: taken for a current patient", path, response.status_code)
         return False
 
     def _send(
-        self, path: str, params: Mapping[str, str | int], accepted: Collection[int] = (HTTPStatus.OK,)
+        self, path: str, params: Mapping[str, str | int] | None = None, accepted: Collection[int] = (HTTPStatus.OK,)
     ) -> requests.Response:
+        answers: list[requests.Response] = []
         try:
             response = self._session.get(
-                self.api_url + path, params=params, timeout=self._timeout, proxies=self._bypass_proxy()
+                self.api_url + path,
+                params=params,
+                timeout=self._timeout,
+                proxies=self._bypass_proxy(),
+                hooks={"response": lambda answer, **_: answers.append(answer)},
             )
         except requests.RequestException as error:
-            raise explain(f"GET {self.address}{path}", error) from error
+            led_to = error.request.url if answers and error.request else None
+            raise explain(self._describe(path, led_to), error) from error
+        request = self._describe(path, response.url if response.history else None)
+        if params and response.history and not urlsplit(response.url).query:
+            raise FatalAPIError(f"{request} without its query: check api_url (API_BASEURL)")
         if response.status_code in accepted:
             return response
-        message = f"GET {self.address}{path} answered {response.status_code} {response.reason}"
+        message = f"{request} answered {response.status_code} {response.reason}"
         if response.status_code in RETRIED or response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            wait = _get_retry_after(response)
+            if wait > MAX_RETRY_AFTER:
+                raise FatalAPIError(f"{message} and asks for {wait:.0f} s of patience, more than {MAX_RETRY_AFTER} s")
             raise RetriableAPIError(message, response)
         hint = HINTS.get(response.status_code)
+        if self._session.auth and "Authorization" not in response.request.headers:
+            hint = "auth_token is not sent to another server; if it may be, set api_url (API_BASEURL) to that address"
         kind = RefusedRequestError if response.status_code in REFUSED else FatalAPIError
         raise kind(f"{message}: {hint}" if hint else message)
+
+    def _describe(self, path: str, led_to: str | None) -> str:
+        """Return a request as people may see it, with the address that it was redirected to."""
+        return f"GET {self.address}{path}" + (f", redirected to {describe_address(led_to)}," if led_to else "")
 
     def _bypass_proxy(self) -> dict[str, str]:
         """Return what makes requests leave out the proxy of the environment for a service on this machine."""
@@ -163,32 +184,39 @@ class ToubibClient:
             return {}
         return {"no_proxy": host} if is_here else {}
 
-    def _add_retries(self, function: Callable[..., T]) -> Callable[..., T]:
-        # what a name stands for is not known a second later either, as a rule
-        asked_twice = backoff.on_exception(
+    def _retry(self, attempt: Callable[[], T]) -> T:
+        """Return what an attempt returns, made again and again as long as its failures may pass."""
+        # a name that is not known is not known a second later either, as a rule
+        attempt = backoff.on_exception(
             backoff.constant, UnresolvedNameError, max_tries=2, interval=FIRST_WAIT, jitter=None, logger=None
-        )(function)
-        return backoff.on_exception(
-            _generate_waits,
+        )(attempt)
+        waits = (FIRST_WAIT * 2**number for number in count())
+        retrying = backoff.on_exception(
+            backoff.runtime,
             RetriableAPIError,
+            value=lambda error: max(next(waits), _get_retry_after(error.response)),
             max_tries=MAX_TRIES,
-            giveup=lambda error: isinstance(error, UnresolvedNameError) or _get_retry_after(error) > MAX_RETRY_AFTER,
+            giveup=lambda error: isinstance(error, UnresolvedNameError),
             jitter=backoff.random_jitter,
-            on_backoff=self._log_retry,
+            on_backoff=self._announce,
             logger=None,
-        )(asked_twice)
+        )(attempt)
+        try:
+            result = retrying()
+        except UnresolvedNameError:
+            raise
+        except RetriableAPIError as error:
+            raise RetriableAPIError(f"{error} {MAX_TRIES} times: {RETRY_HINT}", error.response) from error
+        self._announced = 0
+        return result
 
-    def _log_retry(self, details: Details) -> None:
-        self._logger.warning("%s; trying again in %.1f s", details["exception"], details["wait"])
-
-
-def _generate_waits() -> Generator[float, Any, None]:
-    """Yield the seconds to wait: twice as long each time, and never less than the service asked for."""
-    wait = FIRST_WAIT
-    error = yield 0
-    while True:
-        error = yield max(wait, _get_retry_after(error))
-        wait *= 2
+    def _announce(self, details: Details) -> None:
+        """Log an outage once, whatever requests are under way, and again only if it asks for a longer wait."""
+        wait = max(details["wait"], FIRST_WAIT * 2 ** (MAX_TRIES - 1))
+        with self._lock:
+            if self._announced < wait:
+                self._announced = wait
+                self._logger.warning("%s; trying again for %.0f s", details["exception"], wait)
 
 
 def read_retry_after(value: str) -> float:
@@ -201,6 +229,5 @@ def read_retry_after(value: str) -> float:
         return 0.0
 
 
-def _get_retry_after(error: Exception) -> float:
-    response = getattr(error, "response", None)
+def _get_retry_after(response: requests.Response | None) -> float:
     return read_retry_after(response.headers.get("Retry-After", "")) if response is not None else 0.0

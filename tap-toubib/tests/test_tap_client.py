@@ -6,6 +6,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -17,7 +18,7 @@ import pytest
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 
 from tap_toubib.client import MAX_TRIES, ToubibClient, read_retry_after
-from tap_toubib.testing import Api
+from tap_toubib.testing import Answer, Api, serving
 
 Connect = Callable[..., ToubibClient]
 
@@ -47,10 +48,6 @@ def https_server(folder: Path) -> Iterator[str]:
         finally:
             server.shutdown()
             thread.join()
-
-
-def refuse_page(_: bytes) -> None:
-    raise ValueError("Object missing required field `data`")
 
 
 def assert_says_only(message: str, *expected: str) -> None:
@@ -111,26 +108,41 @@ def test_failure_that_may_pass_is_tried_again_then_ends_with_one_line(
         connect().get_patients(QUERY, json.loads)
     assert len(api.requests) == MAX_TRIES
     assert_says_only(str(error.value), f"GET {api.url}/v1/patients answered {status}")
-    assert len(caplog.messages) == MAX_TRIES - 1
-    for message in caplog.messages:
-        assert_says_only(message, f"GET {api.url}/v1/patients answered {status}", "trying again in")
+    [message] = caplog.messages
+    assert_says_only(message, f"GET {api.url}/v1/patients answered {status}", "trying again for")
+    assert "7 times: run again when the service is back" in str(error.value)
 
 
-def test_cut_body_is_tried_again(api: Api, connect: Connect) -> None:
-    api.fail(200, body=MARKER)
-    for answer in api.script:
-        answer.cut = True
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (Answer(body=MARKER, cut=True), "failed"),
+        (Answer(body=MARKER, headers={"Content-Encoding": "gzip"}), "failed: its compressed body is damaged 7 times"),
+        (Answer(body=MARKER), "answered something that is not a page of patients (no page) 7 times"),
+    ],
+    ids=["cut", "gzip", "other"],
+)
+def test_damaged_body_is_tried_again(api: Api, connect: Connect, answer: Answer, message: str) -> None:
+    def decode(body: bytes) -> bytes:
+        if body == MARKER:
+            raise ValueError("no page")
+        return body
+
+    api.script = [answer] * (MAX_TRIES - 1)
+    assert connect().get_patients(QUERY, decode)
+    api.script = [answer] * MAX_TRIES
     with pytest.raises(RetriableAPIError) as error:
-        connect().get_patients(QUERY, len)
-    assert len(api.requests) == MAX_TRIES
-    assert_says_only(str(error.value), f"GET {api.url}/v1/patients failed")
+        connect().get_patients(QUERY, decode)
+    assert not api.script
+    assert_says_only(str(error.value), f"GET {api.url}/v1/patients {message}")
 
 
-def test_body_that_is_not_a_page_is_tried_again(api: Api, connect: Connect) -> None:
-    with pytest.raises(RetriableAPIError) as error:
-        connect().get_patients(QUERY, refuse_page)
-    assert len(api.requests) == MAX_TRIES
-    assert_says_only(str(error.value), f"GET {api.url}/v1/patients", "not a page", "missing required field `data`")
+def test_web_page_instead_of_patients_is_told_at_once(api: Api, connect: Connect) -> None:
+    api.fail(200, body=b"<html>Login</html>", Content_Type="text/html; charset=utf-8")
+    with pytest.raises(FatalAPIError) as error:
+        connect().get_patients(QUERY, json.loads)
+    assert len(api.requests) == 1
+    assert_says_only(str(error.value), f"GET {api.url}/v1/patients answered with a web page", "auth_token")
 
 
 @pytest.mark.parametrize("listening", [True, False], ids=["timeout", "refused"])
@@ -146,7 +158,7 @@ def test_service_that_does_not_answer_is_tried_again(
         with pytest.raises(RetriableAPIError) as error:
             connect(url, timeout=0.02).get_patients(QUERY, json.loads)
     assert_says_only(str(error.value), f"GET {url}/v1/patients failed", "Timeout" if listening else "refused")
-    assert len(caplog.messages) == MAX_TRIES - 1
+    assert len(caplog.messages) == 1
     assert monotonic() - start < 5
 
 
@@ -159,25 +171,50 @@ def test_answer_after_failures_is_used_and_every_attempt_counted(api: Api, conne
     assert client.list_requests == 4
 
 
-def waits(caplog: pytest.LogCaptureFixture) -> list[float]:
-    """Return the seconds before each further attempt, as they were logged."""
-    return [record.args[1] for record in caplog.records if isinstance(record.args, tuple)]  # type: ignore[misc]  # logging types them as objects
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds before each further attempt, which are not waited for."""
+    waits: list[float] = []
+    monkeypatch.setattr("backoff._sync.time.sleep", waits.append)
+    return waits
 
 
-def test_waits_grow_twofold(api: Api, connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
+def test_waits_grow_twofold(api: Api, connect: Connect, waits: list[float]) -> None:
     api.fail(500)
     with pytest.raises(RetriableAPIError):
         connect().get_openapi()
-    assert waits(caplog) == [0.001 * 2**attempt for attempt in range(MAX_TRIES - 1)]
+    assert waits == [0.001 * 2**attempt for attempt in range(MAX_TRIES - 1)]
 
 
-def test_service_says_how_long_to_wait(api: Api, connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
-    api.fail(429, times=1, Retry_After="1")
-    start = monotonic()
+def test_service_that_asks_for_a_wait_gets_it_unless_a_longer_one_is_due(
+    api: Api, connect: Connect, waits: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tap_toubib.client.FIRST_WAIT", 0.75)
+    api.fail(429, times=3, Retry_After="1")
     connect().get_openapi()
-    assert monotonic() - start >= 0.9
-    assert waits(caplog) == [1]
-    assert len(api.requests) == 2
+    assert waits == [1, 1.5, 3]
+
+
+def test_outage_is_told_once_and_again_if_the_wait_gets_longer(
+    api: Api, connect: Connect, waits: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    client = connect()
+
+    def get_page(_: int) -> None:
+        with pytest.raises(RetriableAPIError):
+            client.get_patients(QUERY, json.loads)
+
+    api.fail(503, times=2 * MAX_TRIES)
+    with ThreadPoolExecutor(2) as executor:
+        list(executor.map(get_page, range(2)))
+    assert caplog.messages == [f"GET {api.url}/v1/patients answered 503 Service Unavailable; trying again for 0 s"]
+    api.fail(503, times=1, Retry_After="200")
+    client.get_openapi()
+    assert "trying again for 200 s" in caplog.messages[1]
+    api.fail(503, times=1)
+    client.get_openapi()
+    assert len(caplog.messages) == 3
+    assert waits
 
 
 def test_wait_can_be_given_as_a_date() -> None:
@@ -198,7 +235,7 @@ def test_service_that_asks_for_too_long_a_wait_has_failed(
 ) -> None:
     monkeypatch.setattr("tap_toubib.client.MAX_RETRY_AFTER", 1)
     api.fail(503, Retry_After=wait())
-    with pytest.raises(RetriableAPIError, match="503"):
+    with pytest.raises(FatalAPIError, match=r"answered 503 .* and asks for \w+ s of patience, more than 1 s$"):
         connect().get_openapi()
     assert len(api.requests) == 1
 
@@ -288,6 +325,47 @@ def test_name_that_does_not_resolve_is_tried_twice(
     assert asked == ["proxy.invalid" if proxied else "toubib.invalid"] * 2
     hint = "HTTP_PROXY" if proxied else "api_url (API_BASEURL)"
     assert_says_only(str(error.value), "GET http://toubib.invalid/v1/patients failed", "not known", hint)
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Api]:
+    """Another server, to which the API redirects."""
+    other = Api()
+    with serving(other):
+        yield other
+
+
+def test_redirect_is_followed_without_the_token(api: Api, elsewhere: Api, connect: Connect) -> None:
+    api.fail(307, times=1, Location=f"{elsewhere.url}/v1/patients?offset=0&limit=5")
+    assert connect(auth_token="s3cret").get_patients(QUERY, json.loads)  # noqa: S106  # made up
+    assert elsewhere.requests[0].query == {"offset": "0", "limit": "5"}
+    assert "Authorization" not in elsewhere.requests[0].headers
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("", "without its query: check api_url"),
+        ("?limit=5", "answered 401 Unauthorized: auth_token is not sent to another server"),
+    ],
+)
+def test_failure_behind_a_redirect_says_where_it_led(
+    api: Api, elsewhere: Api, connect: Connect, query: str, message: str
+) -> None:
+    api.fail(302, times=1, Location=f"{elsewhere.url.replace('://', '://someone:s3cret@')}/moved{query}")
+    elsewhere.fail(401)
+    with pytest.raises(FatalAPIError) as error:
+        connect(auth_token="s3cret").get_patients(QUERY, json.loads)  # noqa: S106  # made up
+    assert_says_only(str(error.value), f"GET {api.url}/v1/patients, redirected to {elsewhere.url}/moved, {message}")
+    assert "s3cret" not in str(error.value)
+
+
+@pytest.mark.parametrize("location", ["http://127.0.0.1:1/", "http://toubib.invalid/v1/patients?limit=5"])
+def test_redirect_to_nowhere_is_named(api: Api, connect: Connect, location: str) -> None:
+    api.fail(302, Location=location)
+    with pytest.raises(RetriableAPIError) as error:
+        connect().get_patients(QUERY, json.loads)
+    assert_says_only(str(error.value), f"GET {api.url}/v1/patients, redirected to {location.partition('?')[0]}, failed")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
