@@ -9,18 +9,28 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from tap_toubib.client import PATIENT_PATH, PATIENTS_PATH, ToubibClient
 from tap_toubib.columns import INT64, JSON_TEXT, PRIMARY_KEY, JSONSchema, describe, get_key, is_json_text, name_columns
-from tap_toubib.openapi import OpenAPIDocument
+from tap_toubib.failures import describe_address
+from tap_toubib.openapi import (
+    FORMATS,
+    TYPES,
+    OpenAPIDocument,
+    as_dict,
+    as_list,
+    find_description,
+    find_largest,
+    list_properties,
+    list_types,
+    list_values,
+)
 from tap_toubib.records import parse_page
 
 DEFAULT_PAGE_SIZE = 100
-DEFAULT_PORTS = {"http": 80, "https": 443}
 DEFAULT_PROPERTIES: JSONSchema = {
     "id": {"type": "integer"},
     "email": {"type": "string"},
@@ -72,16 +82,69 @@ class Capabilities:
         return self.patient_path is not None
 
 
-def discover(client: ToubibClient, catalog: Mapping[str, JSONSchema] | None = None) -> Capabilities:
-    """Return what an API offers, and let its client use the paths that it documents.
+def read_document(root: JSONSchema, api_url: str = "") -> Capabilities:
+    """Return what an OpenAPI document says, with defaults for what it leaves open.
 
     Args:
-        client: The connection.
-        catalog: The columns of a patient in the catalog that a run was given. Without one, columns that the document
-            does not name are looked for on the first page.
+        root: The document; an empty one if there is none.
+        api_url: The base URL that it was read from.
     """
-    api = read_document(client.get_openapi(), client.api_url)
-    client.patients_path, client.patient_path = api.patients_path, api.patient_path
+    document = OpenAPIDocument(root)
+    paths = document.get("paths")
+    readable = [path for path in paths if "get" in document.get("paths", path)]
+    lists = [path for path in readable if path.rstrip("/").endswith(PATIENTS_PATH) and "{" not in path]
+    path = min(lists, key=len, default=PATIENTS_PATH)
+    single = re.compile(re.escape(path.rstrip("/")) + r"/\{[^/{}]+\}/?")
+    singles = [single_path for single_path in readable if single.fullmatch(single_path)] if paths else [PATIENT_PATH]
+    parameters = {
+        str(parameter.get("name")): document.expand(parameter.get("schema"))
+        for parameter in map(as_dict, as_list(document.get("paths", path, "get").get("parameters")))
+        if parameter.get("in") == "query"
+    }
+    answer = document.get("paths", path, "get", "responses", "200", "content", "application/json").get("schema")
+    pages = document.expand(list_properties(document.expand(answer)).get("data"))
+    patients = [form for page in pages for form in document.expand(page.get("items")) if form.get("properties")]
+    columns = {key: document.expand(schema) for key, schema in list_properties(patients).items()}
+    is_understood = PRIMARY_KEY in columns
+    if not is_understood:
+        patients, columns = [], {key: [schema] for key, schema in DEFAULT_PROPERTIES.items()}
+    names = name_columns(columns)
+    required = [key for key in columns if patients and all(key in as_list(each.get("required")) for each in patients)]
+    base = _find_base_path(root, api_url)
+    largest = find_largest(parameters.get("limit", []))
+    return Capabilities(
+        schema={
+            "type": "object",
+            "properties": {
+                names[key]: describe(
+                    key, names[key], _make_column(list_types(forms), key == PRIMARY_KEY), find_description(forms)
+                )
+                for key, forms in columns.items()
+            },
+            "required": [PRIMARY_KEY],
+        },
+        sortable=frozenset(list_values(parameters.get("sort_field", []))),
+        nullable=frozenset(
+            names[key] for key, forms in columns.items() if key not in required or "null" in list_types(forms)
+        ),
+        # pages that overlap have two rows at least
+        page_size=largest if largest and largest > 1 else DEFAULT_PAGE_SIZE,
+        patients_path=_cut_base(api_url, base + path),
+        patient_path=_cut_base(api_url, base + re.sub(r"\{.*\}", "{}", singles[0])) if singles else None,
+        is_bundled_api=document.get("info").get("x-bundled-api") is True,
+        is_understood=is_understood,
+        is_closed=is_understood and all(patient.get("additionalProperties") is False for patient in patients),
+    )
+
+
+def complete(api: Capabilities, client: ToubibClient, catalog: Mapping[str, JSONSchema] | None = None) -> Capabilities:
+    """Return the capabilities with the columns that the document does not name.
+
+    Args:
+        api: What the document says.
+        client: The connection, by which the first page is read if it may show such columns.
+        catalog: The columns in the catalog that a run was given: no others are looked for.
+    """
     documented = api.schema["properties"]
     if not api.is_understood:
         logger.warning(
@@ -104,79 +167,19 @@ def discover(client: ToubibClient, catalog: Mapping[str, JSONSchema] | None = No
     )
 
 
-def read_document(document: JSONSchema, api_url: str = "") -> Capabilities:
-    """Return what an OpenAPI document (3.0 or 3.1) says; an empty one, or one that makes no sense, gives the defaults.
-
-    Args:
-        document: The document.
-        api_url: The base URL that it was read from.
-    """
-    try:
-        return _read(OpenAPIDocument(document), api_url)
-    except (AttributeError, LookupError, TypeError, ValueError, RecursionError):
-        return _read(OpenAPIDocument({}), api_url)
-
-
-def _read(document: OpenAPIDocument, api_url: str) -> Capabilities:
-    paths = document.get(document.root, "paths")
-    readable = [path for path in paths if "get" in document.get(paths, path)]
-    lists = [path for path in readable if path.rstrip("/").endswith(PATIENTS_PATH) and "{" not in path]
-    path = min(lists, key=len, default=PATIENTS_PATH)
-    single = re.compile(re.escape(path.rstrip("/")) + r"/\{[^/{}]+\}/?")
-    singles = [single_path for single_path in readable if single.fullmatch(single_path)] if paths else [PATIENT_PATH]
-    item = document.get(paths, path)
-    operation = document.get(item, "get")
-    parameters = document.get_parameters(item, operation)
-    patient = document.get_items(document.get_properties(document.get_answer(operation)).get("data"))
-    properties = document.get_properties(patient)
-    is_understood = PRIMARY_KEY in properties
-    if not is_understood:
-        patient, properties = {}, DEFAULT_PROPERTIES
-    names = name_columns(properties)
-    types = {names[key]: document.get_types(schema) for key, schema in properties.items()}
-    required = {names[key] for key in document.get_required(patient) if key in names}
-    base = _find_base_path(operation.get("servers") or item.get("servers") or document.root.get("servers"), api_url)
-    largest = document.get_largest(parameters.get("limit"))
-    return Capabilities(
-        schema={
-            "type": "object",
-            "properties": {
-                name: describe(
-                    key,
-                    name,
-                    _make_column(types[name], is_key=key == PRIMARY_KEY),
-                    document.get_description(properties[key]),
-                )
-                for key, name in names.items()
-            },
-            "required": [PRIMARY_KEY],
-        },
-        sortable=frozenset(document.get_values(parameters.get("sort_field"))),
-        nullable=frozenset(name for name, each in types.items() if name not in required or "null" in each),
-        # pages that overlap have two rows at least
-        page_size=largest if largest and largest > 1 else DEFAULT_PAGE_SIZE,
-        patients_path=_cut_base(api_url, base + path),
-        patient_path=_cut_base(api_url, base + re.sub(r"\{.*\}", "{}", singles[0])) if singles else None,
-        is_bundled_api=document.get(document.root, "info").get("x-bundled-api") is True,
-        is_understood=is_understood,
-        is_closed=is_understood and document.is_closed(patient),
-    )
-
-
-def _make_column(types: AbstractSet[str], *, is_key: bool) -> JSONSchema:
+def _make_column(types: set[str], is_key: bool) -> JSONSchema:  # noqa: FBT001
     """Return the schema of a column whose values can have these types, in Singer's terms."""
     kinds = types - {"null"}
     null = [] if is_key else ["null"]
     if kinds == {"integer"}:
         return {"type": ["integer", *null], **INT64}
-    if is_key or (kinds and kinds <= {"string", "date", "date-time"}):
-        # an id of several types is told apart as text, too
-        [text_format] = kinds if len(kinds) == 1 and not is_key else ["string"]
-        return {"type": ["string", *null]} | ({"format": text_format} if text_format != "string" else {})
-    if kinds == {"boolean"}:
-        return {"type": ["boolean", *null]}
-    if kinds and kinds <= {"integer", "number"}:
-        return {"type": ["number", *null]}
+    if is_key:
+        return {"type": ["string"]}
+    if len(kinds) == 1 and kinds < {*FORMATS}:
+        return {"type": ["string", "null"], "format": kinds.pop()}
+    for kind in ("string", "boolean", "number"):
+        if kinds and kinds <= TYPES[kind]:
+            return {"type": [kind, "null"]}
     return JSON_TEXT
 
 
@@ -195,18 +198,12 @@ def _list_columns(columns: Mapping[str, JSONSchema]) -> str:
     return ", ".join(name if key == name else f"{key!a} as {name}" for name, key in keys.items())
 
 
-def _find_base_path(servers: Any, api_url: str) -> str:
-    """Return the path of the first server of a document, if it is the one that the document came from."""
-    server = urlsplit(urljoin(f"{api_url}/", servers[0]["url"] if servers else "/"))
-    is_here = _get_host_and_port(server) == _get_host_and_port(urlsplit(api_url)) and "{" not in server.path
-    return server.path.rstrip("/") if is_here else ""
-
-
-def _get_host_and_port(address: SplitResult) -> tuple[str | None, int | None]:
-    try:
-        return address.hostname, address.port or DEFAULT_PORTS.get(address.scheme)
-    except ValueError:
-        return address.hostname, None
+def _find_base_path(root: JSONSchema, api_url: str) -> str:
+    """Return the path of the document's first server, which FastAPI writes for `root_path`, if it is this service."""
+    url = as_dict(next(iter(as_list(root.get("servers"))), None)).get("url")
+    address = urlsplit(describe_address(api_url))
+    path = re.fullmatch(r"(/[^{}]*?)/*", str(url).removeprefix(f"{address.scheme}://{address.netloc}"))
+    return path[1].rstrip("/") if path else ""
 
 
 def _cut_base(api_url: str, path: str) -> str:

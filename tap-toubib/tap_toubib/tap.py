@@ -17,7 +17,7 @@ from singer_sdk.helpers.capabilities import CapabilitiesEnum, PluginCapabilities
 
 from tap_toubib.batch_files import BatchFolder
 from tap_toubib.client import ToubibClient
-from tap_toubib.discovery import Capabilities, discover
+from tap_toubib.discovery import Capabilities, complete, read_document
 from tap_toubib.streams.patients import PatientsStream
 from tap_toubib.streams.rejected_records import RejectedRecordsStream
 from tap_toubib.streams.syncs import SyncsStream
@@ -135,9 +135,11 @@ class TapToubib(Tap):
 
     @cached_property
     def api(self) -> Capabilities:
-        """What the API offers, as its OpenAPI document says."""
+        """What the API offers."""
+        api = read_document(self.client.get_openapi(), self.client.api_url)
+        self.client.patients_path, self.client.patient_path = api.patients_path, api.patient_path
         entry = self.input_catalog.get_stream(PatientsStream.name) if self.input_catalog else None
-        return discover(self.client, entry.schema.to_dict().get("properties", {}) if entry else None)
+        return complete(api, self.client, entry.schema.to_dict().get("properties", {}) if entry else None)
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take the state over as it is: a run that fails then passes it on unchanged."""
