@@ -51,13 +51,3 @@ USER 1000:1000
 HEALTHCHECK --interval=1m CMD ["toubib-connector", "healthy"]
 ENTRYPOINT ["toubib-connector"]
 CMD ["run"]
-
-
-FROM connector AS report
-USER root
-COPY requirements/report.txt requirements/
-RUN pip --python .venv install --no-cache-dir --require-hashes --requirement requirements/report.txt
-USER 1000:1000
-
-
-FROM connector

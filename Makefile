@@ -12,8 +12,8 @@ ifeq ($(filter docker local,$(RUNNER)),)
 $(error RUNNER is "$(RUNNER)"; it can be docker or local)
 endif
 
-export RUNNER API_BASEURL DESTINATION_DUCKDB_PATH
-# once, where it is installed; else at each start, where PYTHONDONTWRITEBYTECODE is set
+export RUNNER
+# once, where it is installed; otherwise at each start, where PYTHONDONTWRITEBYTECODE is set
 export UV_COMPILE_BYTECODE := 1
 
 CONNECTOR := bin/toubib-connector
@@ -21,56 +21,65 @@ UV := .venv/bin/uv
 
 ifeq ($(RUNNER),docker)
 SERVE := docker compose up toubib
+CHANGE := docker compose --progress quiet run --rm --no-deps toubib toubib-api change
 else
 SERVE := umask 077; .venvs/toubib-api/bin/toubib-api serve --database data/toubib.sqlite
+CHANGE := .venvs/toubib-api/bin/toubib-api change --database data/toubib.sqlite
 endif
 
-.PHONY: help build init-db run full-refresh rebuild-history schedule status report sql docs demo api test test-all test-docker \
-  build-spark test-spark bench-spark endurance bench lint requirements sbom audit clean
+.PHONY: help build init-db run status sql report full-refresh rebuild-history schedule docs demo api change test test-all \
+  test-docker build-spark test-spark bench-spark endurance bench lint requirements sbom audit clean
 
-help: ## Say what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' Makefile
+help: ## List what can be made
+	@awk -F ':.*## ' '/^##@/ { print substr($$0, 5) ":" } /^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
 
-build: build-$(RUNNER) ## Install everything: the image toubib_connector, or the local virtual environments
-
-init-db: build ## Make the schemas and empty tables of the destination, and list them
-	@$(CONNECTOR) init-db
-
+##@ Running
 run: build ## Replicate the patients: extract, load, transform, test
 	@$(CONNECTOR) run
 
-full-refresh: build ## The same, reading every patient again
+status: build ## Show the last runs, how old the data are, and how many
+	@$(CONNECTOR) status
+
+sql: build ## Open a prompt on the database, read only, with a few ready queries
+	@$(CONNECTOR) sql
+
+report: build ## Draw the patients, their changes and the runs into one HTML file beside the DuckDB file
+	@$(CONNECTOR) report
+
+schedule: build ## Run by the schedules of meltano.yml until Ctrl+C
+	@$(CONNECTOR) schedule
+
+full-refresh: build ## Like run, with every patient read again
 	@$(CONNECTOR) run --full-refresh
 
 rebuild-history: build ## Build the history again from raw
 	@$(CONNECTOR) rebuild-history
 
-sql: .venvs/sql/installed ## Open a prompt on the database, read only, with a few ready queries
-	@file="$$(.venv/bin/toubib-connector where)"; \
-	[ -e "$$file" ] || { echo "Error: $$file does not exist yet; \`make run\` creates it." >&2; exit 1; }; \
-	for query in transform/analyses/*.sql; do sed -n '1s/^-- //p' $$query; echo "  .read $$query"; done; \
-	.venvs/sql/bin/duckdb -readonly "$$file"
-
-docs: build ## Make the site that describes the tables and where they come from
+docs: build ## Make the page that describes the tables and where they come from
 	@$(CONNECTOR) docs
 
-schedule: build ## Run by the schedules of meltano.yml until Ctrl+C
-	@$(CONNECTOR) schedule
+init-db: build ## Make the schemas and empty tables of the destination, and list them
+	@$(CONNECTOR) init-db
 
-status: build ## Show the last runs, how old the data are, and how many
-	@$(CONNECTOR) status
-
-report: build-report-$(RUNNER) ## Draw the patients, their changes and the runs into one HTML file beside the DuckDB file
-	@$(CONNECTOR) report
-
+##@ Trying it with made-up patients
 demo: build ## Load made-up patients, change and delete some, load again and show the history, in .demo
 	@bin/demo
 
 api: build ## Serve the bundled API on port 8000 until Ctrl+C
 	@$(SERVE)
 
+change: build ## Change patients of the bundled API; UPDATE=3 CREATE=2 REMOVE=1
+	@$(CHANGE) --update $(or $(UPDATE),3) --create $(or $(CREATE),2) --remove $(or $(REMOVE),1)
+
+##@ Installing
+build: build-$(RUNNER) ## Install everything: the image toubib_connector, or the local virtual environments
+
+clean: ## Remove what was installed; the data stay
+	@rm -rf .venv .venvs .meltano .bench .demo .*_cache .hypothesis transform/logs transform/target
+
+##@ Developing, which needs Python also beside Docker
 # what the tests of all packages need is installed before them
-TESTS := build-report-local .venvs/dev/installed .venvs/sql/installed
+TESTS := build-local .venvs/dev/installed
 # a worker more than cores: tests also wait
 PYTEST := .venvs/dev/bin/pytest --numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist worksteal
 
@@ -99,7 +108,7 @@ bench-spark: build-spark .venvs/dev/installed ## Measure builds of the history o
 	@.venvs/dev/bin/python benchmarks/on_spark.py
 
 endurance: build-local .venvs/dev/installed ## Run again and again under kills, outages and a full disk; RUNS=200
-	@.venvs/dev/bin/python tests/slow/endurance.py $(or $(RUNS),200)
+	@RUNS=$(or $(RUNS),200) .venvs/dev/bin/pytest tests/slow/endurance.py $(PYTEST_ARGS)
 
 lint: .venvs/dev/installed ## Check style, types and SQL
 	@.venvs/dev/bin/ruff check
@@ -120,9 +129,6 @@ sbom: .venvs/audit/installed ## Write sbom.json, the bill of materials of what t
 audit: .venvs/audit/installed ## Ask the advisory database for known vulnerabilities of every pinned requirement
 	@for file in requirements/*.txt; do echo $$file; .venvs/audit/bin/pip-audit --strict --disable-pip --require-hashes -r $$file; done
 
-clean: ## Remove what was installed; the data stay
-	@rm -rf .venv .venvs .meltano .bench .demo .*_cache .hypothesis transform/logs transform/target
-
 # -- the local runner ---------------------------------------------------------------------------------------------------
 
 IS_SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
@@ -131,22 +137,29 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
   done)
 INSTALL := $(UV) pip install --quiet --no-deps --build-constraints requirements/build.txt
 
+INSTALL_PLUGINS = .venv/bin/meltano install --clean $1 >.venv/plugins.log 2>&1 || { cat .venv/plugins.log >&2; exit 1; }
+
 .PHONY: build-local
 build-local: .venv/installed .meltano/installed .venvs/toubib-api/installed
 
+# environments hold the path of their folder: in a copied or moved project all are made again
+ifneq "$(shell cat .venv/installed 2>/dev/null)" "$(CURDIR)"
+.PHONY: .venv/installed
+endif
+
 .venv/installed: requirements/meltano.txt requirements/build.txt connector/pyproject.toml
 	@$(or $(PYTHON),false) -c '$(IS_SUPPORTED)' || \
-	  { echo "Python 3.11, 3.12 or 3.13 is needed; PYTHON=/path/to/python names one" >&2; exit 1; }
+	  { echo "Python 3.11, 3.12 or 3.13 is needed outside Docker; PYTHON=/path/to/python names one" >&2; exit 1; }
 	@echo "Installing Meltano and the commands into .venv"
 	@$(PYTHON) -m venv --clear .venv
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/meltano.txt
 	@$(INSTALL) --python .venv --editable connector
-	@touch $@
+	@pwd -P >$@
 
 .meltano/installed: .venv/installed meltano.yml requirements/tap-toubib.txt requirements/target-duckdb.txt \
     requirements/dbt.txt tap-toubib/pyproject.toml target-duckdb/pyproject.toml
 	@echo "Installing the plugins into .meltano"
-	@.venv/bin/meltano --log-level=warning install tap-toubib target-duckdb dbt
+	@$(call INSTALL_PLUGINS,tap-toubib target-duckdb dbt)
 	@touch $@
 
 # where one machine is not enough; Java 17 is needed, too
@@ -154,15 +167,7 @@ build-spark: build-local .meltano/spark-installed ## Install what the environmen
 
 .meltano/spark-installed: .meltano/installed requirements/target-jsonl.txt requirements/dbt-spark.txt
 	@echo "Installing Spark and its plugins into .meltano"
-	@.venv/bin/meltano --log-level=warning install target-jsonl dbt-spark
-	@touch $@
-
-# what `report` needs beyond the rest, in the environment of the commands
-.PHONY: build-report-local
-build-report-local: build-local .venv/report-installed
-
-.venv/report-installed: .venv/installed requirements/report.txt
-	@$(INSTALL) --python .venv -r requirements/report.txt
+	@$(call INSTALL_PLUGINS,target-jsonl dbt-spark)
 	@touch $@
 
 .venvs/%/installed: .venv/installed requirements/%.txt
@@ -176,10 +181,7 @@ build-report-local: build-local .venv/report-installed
 
 # -- the image ----------------------------------------------------------------------------------------------------------
 
-.PHONY: build-docker build-report-docker
-build-report-docker:
-	@docker build --quiet --target report --tag toubib_connector:report . >/dev/null
-
+.PHONY: build-docker
 build-docker:
 	@docker image inspect toubib_connector >/dev/null 2>&1 || echo "Building the image toubib_connector"
 	@docker build --quiet --tag toubib_connector . >/dev/null

@@ -1,4 +1,4 @@
-"""The API of a run: which one it is, and whether it answers, asked before anything is started."""
+"""The API of a run: which one it is, and its health."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from ipaddress import ip_address
 from tempfile import TemporaryFile
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 from requests.exceptions import InvalidHeader, InvalidSchema, InvalidURL, MissingSchema, SSLError
+from requests.utils import should_bypass_proxies
 from urllib3 import Retry
 
 from toubib_connector.errors import Failure
 from toubib_connector.log import say
-from toubib_connector.settings import PROJECT
+from toubib_connector.settings import PROJECT, Settings
 
 LOCAL = "http://localhost:8000"
 BUNDLED = PROJECT / ".venvs" / "toubib-api" / "bin" / "toubib-api"
@@ -30,7 +34,7 @@ START_TIMEOUT = 30
 
 BUSY = (429, 500, 502, 503, 504)
 RETRIES = Retry(
-    # a name that did not resolve is looked up once more; a certificate that was refused is not asked for again
+    # a name that did not resolve is looked up once more; a refused certificate is not asked for again
     connect=1,
     other=0,
     read=0,
@@ -40,49 +44,57 @@ RETRIES = Retry(
     respect_retry_after_header=False,
     raise_on_status=False,
 )
-"""For a quarter of a minute; what does not listen is not waited for."""
+"""For a quarter of a minute. Where nothing listens, a run fails at once."""
+
+
+@dataclass(frozen=True)
+class Api:
+    """A healthy service.
+
+    Attributes:
+        url: Its base URL.
+        is_bundled: Whether it is the bundled API, whose patients are made up.
+    """
+
+    url: str
+    is_bundled: bool
+
+    @property
+    def shown_url(self) -> str:
+        """The base URL without credentials."""
+        return re.sub("//[^/]*@", "//", self.url)
 
 
 @contextmanager
-def choose_api(api_url: str | None, local: str = LOCAL) -> Iterator[str]:
+def choose_api(settings: Settings) -> Iterator[str]:
     """Yield the base URL that was set, of a Toubib on this machine, or of the bundled API, which is started for it.
-
-    Args:
-        api_url: What was set; None for nothing.
-        local: Where to look on this machine.
 
     Raises:
         Failure: Nothing was set, no Toubib answers there, and the bundled API is not installed or does not start.
     """
-    if api_url or _is_toubib(local):
-        yield api_url or local
+    if settings.api_url or _is_toubib(LOCAL):
+        yield settings.api_url or LOCAL
     elif BUNDLED.exists():
         with _serve_bundled() as url:
             yield url
     else:
-        raise Failure(f"No Toubib answers on {local}. Start the API, or set API_BASEURL to where it listens.")
+        raise Failure(f"No Toubib answers on {LOCAL}. Start the API, or set API_BASEURL to where it listens.")
 
 
-def hide_credentials(url: str) -> str:
-    """Return an address as it may be shown."""
-    return re.sub("//[^/]*@", "//", url)
-
-
-def check_health(api_url: str, auth_token: str | None) -> bool:
-    """Ask the service for its health, print the question and the answer, and tell whether it is the bundled API.
+def check_health(api_url: str, settings: Settings) -> Api:
+    """Ask the service for its health, and print the question and the answer.
 
     Raises:
         Failure: There is no answer, or not that of a healthy Toubib service.
     """
-    asked = f"{api_url.rstrip('/')}/health"
-    url = hide_credentials(asked)
-    headers = {"Authorization": f"Bearer {auth_token}"} if auth_token else {}
+    base = api_url.rstrip("/")
+    url = f"{Api(base, is_bundled=False).shown_url}/health"
     say(f"GET {url}:")
-    with requests.Session() as session:
-        for scheme in ("http://", "https://"):
-            session.mount(scheme, HTTPAdapter(max_retries=RETRIES))
+    with _open_session(base, settings.environment) as session:
+        if settings.auth_token:
+            session.headers["Authorization"] = f"Bearer {settings.auth_token}"
         try:
-            response = session.get(asked, headers=headers, timeout=TIMEOUT)
+            response = session.get(f"{base}/health", timeout=TIMEOUT)
         except (InvalidHeader, UnicodeError) as error:
             raise Failure("TAP_TOUBIB_AUTH_TOKEN holds what no header can, such as a line break.") from error
         except (MissingSchema, InvalidSchema, InvalidURL) as error:
@@ -98,28 +110,46 @@ def check_health(api_url: str, auth_token: str | None) -> bool:
             raise Failure(
                 f"No answer from {url} ({type(error).__name__}). Start the API, or set API_BASEURL to where it listens."
             ) from error
+        answer = f"{url} answered {response.status_code} {response.reason}"
         if response.status_code in {requests.codes.unauthorized, requests.codes.forbidden}:
-            raise Failure(
-                f"{url} answered {response.status_code} {response.reason}. Set TAP_TOUBIB_AUTH_TOKEN to a valid token."
-            )
+            raise Failure(f"{answer}. Set TAP_TOUBIB_AUTH_TOKEN to a valid token.")
         if not response.ok or response.text.strip() != '"OK"':
-            raise Failure(
-                f'{url} answered {response.status_code} {response.reason}, but not the "OK" of a healthy Toubib '
-                + ("service. Run again later." if response.status_code in BUSY else "service. Is API_BASEURL right?")
-            )
+            advice = "Run again later." if response.status_code in BUSY else "Is API_BASEURL right?"
+            raise Failure(f'{answer}, but not the "OK" of a healthy Toubib service. {advice}')
         say(response.text)
-        return _is_bundled(session, f"{api_url.rstrip('/')}/openapi.json", headers)
+        with suppress(requests.RequestException, LookupError, TypeError):
+            document = session.get(f"{base}/openapi.json", timeout=TIMEOUT).json()
+            return Api(api_url, is_bundled=document["info"]["x-bundled-api"] is True)
+        return Api(api_url, is_bundled=False)
 
 
-def _is_bundled(session: requests.Session, url: str, headers: dict[str, str]) -> bool:
-    with suppress(requests.RequestException, LookupError, TypeError):
-        return session.get(url, headers=headers, timeout=TIMEOUT).json()["info"]["x-bundled-api"] is True
+def _open_session(url: str, environment: Mapping[str, str]) -> requests.Session:
+    """Return a session that retries, for an address. No proxy is asked for an API on this machine."""
+
+    def find(name: str) -> str | None:
+        return environment.get(name) or environment.get(name.upper())
+
+    session = requests.Session()
+    # its own look at the environment would miss `.env`
+    session.trust_env = False
+    session.verify = find("requests_ca_bundle") or True
+    for scheme in ("http", "https"):
+        session.mount(f"{scheme}://", HTTPAdapter(max_retries=RETRIES))
+    if not _is_loopback(url) and not should_bypass_proxies(url, find("no_proxy")):
+        session.proxies = {scheme: find(f"{scheme}_proxy") or find("all_proxy") or "" for scheme in ("http", "https")}
+    return session
+
+
+def _is_loopback(url: str) -> bool:
+    with suppress(ValueError):
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or ip_address(host).is_loopback
     return False
 
 
 def _is_toubib(url: str) -> bool:
-    """Tell whether a healthy Toubib answers, within seconds: what listens there may be anything."""
-    with suppress(requests.RequestException), requests.Session() as session:
+    """Return whether a healthy Toubib answers within seconds: what listens there may be anything."""
+    with suppress(requests.RequestException), _open_session(url, {}) as session:
         response = session.get(f"{url}/health", timeout=2, stream=True)
         return response.ok and response.raw.read(16).strip() == b'"OK"'
     return False

@@ -1,4 +1,4 @@
-"""The destination: a DuckDB file, and what a run keeps beside it."""
+"""The destination: a DuckDB file, the files beside it, and who may open it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,16 @@ from pathlib import Path
 
 import duckdb
 
-from toubib_connector.errors import Failure
+from toubib_connector.errors import Failure, fail_in_one_line
 from toubib_connector.log import say
 
-PLAIN_PATH = re.compile(r"[\w ./-]+")
-"""In others Meltano, SQLAlchemy or dbt can see a variable, an escape or a parameter."""
+ADDRESS = re.compile(r":memory:|[A-Za-z][A-Za-z0-9+.-]+:(?!$)")
+"""How DuckDB writes what is not a file: `md:name`, `s3://...`."""
+
+NOT_UTF8 = re.compile(r"[\ud800-\udfff]")
+"""How Python has bytes of a name that are not UTF-8."""
+
+SCHEMAS = {"bookkeeping", "information_schema", "raw", "staging"}
 
 LOCK_TIMEOUT = 30
 """Seconds that a run waits for another process to close the file."""
@@ -29,18 +34,14 @@ POLL_INTERVAL = 5
 """Seconds between two tries."""
 
 HOLDER = re.compile(r"Conflicting lock is held in (?P<holder>.*?\(PID \d+\))")
+"""How DuckDB names the process that has a file open."""
+
+LEAST_ROOM = 1_000_000
+"""Bytes on the disk; with less a run fails at whatever it writes first."""
 
 
 class FileInUse(Failure):
-    """Another process has the file.
-
-    Attributes:
-        holder: Which one.
-    """
-
-    def __init__(self, message: str, holder: str = "another run") -> None:
-        super().__init__(message)
-        self.holder = holder
+    """Another process has the file."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,10 @@ class Destination:
     """A DuckDB file and its neighbours.
 
         patients.duckdb
-        patients.duckdb.meltano.db
+        patients.duckdb.meltano.db      the Singer state
         patients.duckdb.runs.jsonl
-        patients.duckdb.work/           work_folder; tools know it as tools_folder
-            lock, run.log, outcome.json, dbt/
+        patients.duckdb.work/
+            lock, run.log, dbt/
             scratch/                    of one run: batches of patients, configurations with the token
 
     Attributes:
@@ -76,14 +77,19 @@ class Destination:
         return self.path.with_name(f"{self.path.stem}.published{self.path.suffix}")
 
     @property
-    def work_folder(self) -> Path:
-        """What runs write on their way; nothing is lost with it."""
-        return self.path.with_name(f"{self.path.name}.work")
+    def report(self) -> Path:
+        """The page that `report` makes."""
+        return self.path.with_name(f"{self.path.stem}.report.html")
 
     @property
-    def scratch(self) -> Path:
-        """What one run needs, and removes."""
-        return self.work_folder / "scratch"
+    def docs(self) -> Path:
+        """The page that `docs` makes."""
+        return self.path.with_name(f"{self.path.stem}.docs.html")
+
+    @property
+    def work_folder(self) -> Path:
+        """Temporary files, which can be removed between runs."""
+        return self.path.with_name(f"{self.path.name}.work")
 
     @property
     def log(self) -> Path:
@@ -91,41 +97,43 @@ class Destination:
         return self.work_folder / "run.log"
 
     @property
-    def tools_folder(self) -> Path:
-        """The work folder under a name that every tool takes, the same in each run."""
-        if PLAIN_PATH.fullmatch(str(self.work_folder)):
-            return self.work_folder
+    def scratch(self) -> Path:
+        """Temporary files of the run in progress; removed when it ends."""
+        return self.work_folder / "scratch"
+
+    @property
+    def alias(self) -> Path:
+        """The work folder under a plain name, the same in each run: where it differs, dbt parses everything again."""
         digest = sha256(str(self.path).encode()).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"toubib-{os.getuid()}-{digest}"
 
-    @property
-    def outcome(self) -> Path:
-        """How the last scheduled run ended."""
-        return self.work_folder / "outcome.json"
-
-    @property
-    def report(self) -> Path:
-        """What `report` draws."""
-        return self.path.with_name(f"{self.path.stem}.report.html")
-
-    def shown(self, path: Path | None = None) -> Path:
-        """Return where people find the file, or one beside it: on the host, if this is a container."""
-        path = path or self.path
-        host_folder = os.environ.get("TOUBIB_HOST_FOLDER")
-        return Path(host_folder) / path.relative_to(self.path.parent) if host_folder else path
-
     def check_exists(self) -> None:
-        """Make sure that something was loaded or made.
+        """Make sure that there is a file.
 
         Raises:
-            Failure: Nothing was.
+            Failure: There is none.
         """
         if not self.path.exists():
-            raise Failure(f"{self.shown()} does not exist yet; `make run` creates it.")
+            raise Failure(f"{self.path} does not exist yet; `make run` creates it.")
+
+    def open(self, path: Path | None = None, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+        """Open the file, or one beside it, without waiting.
+
+        Raises:
+            FileInUse: Another process has it open.
+            Failure: It is not a DuckDB file.
+        """
+        path = path or self.path
+        try:
+            return duckdb.connect(str(path), read_only=read_only)
+        except duckdb.Error as error:
+            if found := HOLDER.search(str(error)):
+                raise FileInUse(f"{found['holder']} has {path} open. Close it there and run again.") from error
+            raise Failure(f"Cannot open {path}: {str(error).splitlines()[0]}") from error
 
     @contextmanager
-    def connect(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Open the file as soon as no other process keeps it from that; make it to write, if it does not exist.
+    def connect(self, *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open the file as soon as other processes have closed it. Without `read_only`, create it if it is missing.
 
         Raises:
             FileInUse: Another process does not close the file.
@@ -139,27 +147,11 @@ class Destination:
             except FileInUse as error:
                 if time.monotonic() > deadline:
                     raise
-                say(f"Waiting for {error.holder} to close {self.shown()}", "warning")
+                say(f"Waiting: {error.message}", "warning")
                 time.sleep(POLL_INTERVAL)
         with connection:
+            connection.execute("set timezone = 'UTC'")
             yield connection
-
-    def open(self, path: Path | None = None, *, read_only: bool) -> duckdb.DuckDBPyConnection:
-        """Open the file, or one beside it, without waiting for anybody.
-
-        Raises:
-            FileInUse: Another process has it open.
-            Failure: It is not a DuckDB file.
-        """
-        path = path or self.path
-        try:
-            return duckdb.connect(str(path), read_only=read_only)
-        except duckdb.Error as error:
-            if found := HOLDER.search(str(error)):
-                holder = found["holder"]
-                message = f"{holder} has {self.shown(path)} open. Close it there and run again."
-                raise FileInUse(message, holder) from error
-            raise Failure(f"Cannot open {self.shown(path)}: {str(error).splitlines()[0]}") from error
 
     @contextmanager
     def connect_for_reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -176,70 +168,94 @@ class Destination:
             path = self.published
             if not path.exists():
                 raise Failure(
-                    f"A run is writing to {self.shown()}. Try again when it has ended, or set TOUBIB_PUBLISH=true: "
+                    f"A run is writing to {self.path}. Try again when it has ended, or set TOUBIB_PUBLISH=true: "
                     "then each run leaves a copy that can be read during the next one."
                 ) from error
             connection = self.open(path, read_only=True)
         with connection:
             try:
+                connection.execute("set timezone = 'UTC'")
                 yield connection
             except (duckdb.CatalogException, duckdb.BinderException) as error:
-                raise Failure(
-                    f"{self.shown(path)} lacks the tables of a finished run; `make init-db` makes them."
-                ) from error
-
-    @contextmanager
-    def hold(self) -> Iterator[None]:
-        """Keep other runs from writing, until this process and all that it started end, however they end.
-
-        Raises:
-            FileInUse: Another run holds the file.
-            Failure: The folder is not writable.
-        """
-        try:
-            self.work_folder.mkdir(parents=True, exist_ok=True)
-            file = (self.work_folder / "lock").open("w")
-        except OSError as error:
-            raise Failure(
-                f"Cannot write to {error.filename}: {error.strerror}. Make the folder writable, "
-                "or set DESTINATION_DUCKDB_PATH to a file in another one."
-            ) from error
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise FileInUse(f"Another run is writing to {self.shown()}. Run again when it has ended.") from error
-            # what outlives this process and still writes keeps the lock
-            os.set_inheritable(file.fileno(), True)  # noqa: FBT003 (the standard library's way)
-            yield
+                raise Failure(f"{path} lacks the tables of a finished run; `make init-db` makes them.") from error
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Make the file and its folders and keep other runs from writing.
+        """Make the folders, and keep other runs from writing until this process and all that it started have ended.
 
         Raises:
-            FileInUse: Another run holds the lock, or another process does not close the file.
-            Failure: The folder is not writable, or the file is not a DuckDB file.
+            FileInUse: Another run holds the lock.
+            Failure: A file or folder is not writable; or what is done under the lock fails.
         """
-        with self.hold():
-            with self.connect(read_only=False):
-                pass
-            # a killed run could not clean up
-            self._remove_scratch()
-            self.scratch.mkdir()
-            self.log.unlink(missing_ok=True)
-            # so no tool has to take what the folder is called; DuckDB and SQLite write their logs beside what a link
-            # points to
-            (self.scratch / self.path.name).symlink_to(self.path)
-            (self.scratch / "meltano.db").symlink_to(self.system_database)
-            if self.tools_folder != self.work_folder:
-                self.tools_folder.symlink_to(self.work_folder)
+        self._check_modes()
+        self.work_folder.mkdir(parents=True, exist_ok=True)
+        with (self.work_folder / "lock").open("w") as file:
             try:
-                yield
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise FileInUse(f"Another run is writing to {self.path}. Run again when it has ended.") from error
+            # a part of the run that outlives this process and still writes keeps the lock
+            os.set_inheritable(file.fileno(), True)  # noqa: FBT003 (the standard library's way)
+            self._remove_scratch()
+            self._make_scratch()
+            try:
+                with fail_in_one_line():
+                    yield
+            except Failure as error:
+                if shutil.disk_usage(self.work_folder).free < LEAST_ROOM:
+                    raise Failure(f"{self.path.parent}: No space left on device", self.log) from error
+                raise
             finally:
                 self._remove_scratch()
 
+    def _check_modes(self) -> None:
+        """Make sure that everything a run writes to is writable, before SQLite makes files of the same wrong mode."""
+        folder = next(each for each in self.path.parents if each.exists())
+        for path in (folder, self.work_folder, self.path, self.system_database, self.runs):
+            needed = os.R_OK | os.W_OK | (os.X_OK if path in {folder, self.work_folder} else 0)
+            if path.exists() and not os.access(path, needed, effective_ids=True):
+                mode = "u+rwx" if needed & os.X_OK else "u+rw"
+                raise Failure(
+                    f"{path} cannot be written to. `chmod {mode}` it, or set DESTINATION_DUCKDB_PATH to a file "
+                    "in another folder."
+                )
+
+    def _make_scratch(self) -> None:
+        self.scratch.mkdir()
+        self.log.unlink(missing_ok=True)
+        # links, so that no tool has to understand the user's names; DuckDB and SQLite write their logs beside what a
+        # link points to
+        (self.scratch / "destination.duckdb").symlink_to(self.path)
+        (self.scratch / "meltano.db").symlink_to(self.system_database)
+        self.alias.symlink_to(self.work_folder)
+
     def _remove_scratch(self) -> None:
+        # a killed run could not clean up
         shutil.rmtree(self.scratch, ignore_errors=True)
-        if self.tools_folder.is_symlink():
-            self.tools_folder.unlink()
+        if self.alias.is_symlink():
+            self.alias.unlink()
+
+
+def locate(name: str) -> Destination:
+    """Return the destination that a setting names; of a symbolic link it is the file that it points to.
+
+    Raises:
+        Failure: It names something that cannot be the destination.
+    """
+    advice = "Set DESTINATION_DUCKDB_PATH to the path of a DuckDB file."
+    if ADDRESS.match(name):
+        raise Failure(f"{name} is not a file. {advice}")
+    if NOT_UTF8.search(name):
+        raise Failure(f"{name!r} is not UTF-8, the only form in which DuckDB takes names. {advice}")
+    try:
+        path = Path(name).expanduser().resolve()
+    except RuntimeError as error:
+        raise Failure(f"{name} names the home of a user that does not exist. {advice}") from error
+    if path.is_dir():
+        raise Failure(f"{path} is a directory. {advice}")
+    if "?" in str(path):
+        raise Failure(f"{path} has a ?, which DuckDB takes in no path. {advice}")
+    catalog = path.name.lstrip(".").split(".")[0].casefold()
+    if catalog in SCHEMAS:
+        raise Failure(f"DuckDB could not tell the file {path} from its schema {catalog}. Give the file another name.")
+    return Destination(path)

@@ -1,4 +1,4 @@
-"""Errors that end a command in one line."""
+"""Failures: errors that end a command in one line."""
 
 from __future__ import annotations
 
@@ -19,14 +19,12 @@ class Failure(click.ClickException):
 
     Attributes:
         message: What happened, to what, what to do.
-        log: Where more about it stands.
-        patients_read: How far a run came, if it began.
+        log: Where the details are.
     """
 
-    def __init__(self, message: str, log: Path | None = None, patients_read: int | None = None) -> None:
+    def __init__(self, message: str, log: Path | None = None) -> None:
         super().__init__(message)
         self.log = log
-        self.patients_read = patients_read
 
     def show(self, file: IO[Any] | None = None) -> None:  # noqa: ARG002 (click's signature)
         """Print the line, to the log or to standard error."""
@@ -36,15 +34,13 @@ class Failure(click.ClickException):
 
 @contextmanager
 def fail_in_one_line() -> Iterator[None]:
-    """Tell in one line what is wrong with a setting, what DuckDB cannot do, and what the operating system refuses.
+    """Turn errors of DuckDB and of the operating system into failures, without a value of a patient.
 
     Raises:
-        Failure: With that line, in which no value of a patient stands.
+        Failure: In the place of such an error.
     """
     try:
         yield
-    except click.BadParameter as error:
-        raise Failure(error.format_message()) from error
     except duckdb.Error as error:
         line = str(error).partition("\n")[0]
         raise Failure(f"DuckDB says: {redact_line(line)}") from error

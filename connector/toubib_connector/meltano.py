@@ -1,117 +1,200 @@
-"""Running Meltano on a destination."""
+"""Running Meltano on a destination, and reading the state that it keeps."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
+import re
 import signal
+import sqlite3
 import subprocess
 import sys
-from contextlib import suppress
+import time
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from toubib_connector.destination import Destination
+from toubib_connector.destination import HOLDER, Destination
 from toubib_connector.errors import Failure
-from toubib_connector.log import is_verbose
-from toubib_connector.settings import MELTANO, PROJECT, make_meltano_environment
-from toubib_connector.system_database import discard_half_made
+from toubib_connector.settings import PROJECT, Settings
 
-LEAST_ROOM = 1_000_000
-"""Bytes on the disk; with less a run fails of whatever it writes first, and cannot keep why."""
+STATE_ID = "prod:tap-toubib-to-target-duckdb"
+
+PASSED_ON = re.compile(
+    "PATH|HOME|USER|LOGNAME|SHELL|LANG|LC_.*|TZ|TMPDIR|TERM|COLUMNS|NO_COLOR|LD_.*|FAKETIME.*"
+    "|(HTTP|HTTPS|ALL|NO)_PROXY|(http|https|all|no)_proxy|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|SSL_CERT_.*"
+    "|TAP_TOUBIB_.*|TARGET_DUCKDB_LOGLEVEL|TOUBIB_MEMORY_LIMIT|MELTANO_AUTO_INSTALL|MELTANO_CLI_LOG_FORMAT"
+    "|PYTHON(DONTWRITEBYTECODE|PYCACHEPREFIX|UNBUFFERED|UTF8)"
+)
+"""The variables of a user that Meltano and its plugins get. Others could lead a part of a run elsewhere."""
 
 STOP_TIMEOUT = 5
-"""Seconds that the parts of a stopped run have to end by themselves."""
+"""Seconds that a stopped Meltano has to end by itself."""
 
 
-def run_meltano(destination: Destination, *arguments: str) -> int:
-    """Run Meltano; return how many tests of the data passed. SIGTERM and SIGINT end it, and with it this process.
+def run_meltano(settings: Settings, *arguments: str, **variables: str) -> dict[str, Any]:
+    """Run Meltano on a locked destination and return what its display kept. A signal ends it, and then this process.
 
-    What a person sees of it, Meltano shows itself, by `logging.yaml`; its full log goes beside the destination.
+    Meltano itself shows the progress, by `logging.yaml`; its full log goes beside the destination.
 
     Args:
-        destination: Where data and state go.
+        settings: Where data and state go, and what the user set.
         arguments: Of the command line.
+        variables: Added to its environment.
 
     Raises:
         Failure: It failed; the message is the error that the loader, the tap or dbt ended with.
     """
+    destination = settings.destination
     discard_half_made(destination)
-    _make_system_folder(destination)
-    progress = destination.scratch / "progress.json"
-    progress.unlink(missing_ok=True)
+    folder = destination.scratch / "meltano"
+    if not folder.exists():
+        # the plugins are shared by all destinations, configurations and catalogs are not
+        folder.mkdir()
+        for plugins in ("extractors", "loaders", "utilities"):
+            (folder / plugins).symlink_to(PROJECT / ".meltano" / plugins)
     with destination.log.open("a") as log:
         exit_code = run_until_stopped(
-            # what `.env` says is in the environment already
-            [str(MELTANO), f"--env-file={os.devnull}", f"--log-config={PROJECT / 'logging.yaml'}", *arguments],
+            [
+                str(Path(sys.executable).with_name("meltano")),
+                f"--env-file={os.devnull}",
+                f"--log-config={PROJECT / 'logging.yaml'}",
+                *arguments,
+            ],
             cwd=PROJECT,
-            env=make_meltano_environment(destination) | {"TOUBIB_PROGRESS": str(progress)},
-            stderr=None if is_verbose() else log,
+            env=make_environment(settings) | variables,
+            stderr=None if settings.is_verbose else log,
             close_fds=False,
         )
-    kept = _read_progress(progress)
+    kept = read_progress(destination)
     if exit_code:
         reason = kept.get("reason") or f"meltano {arguments[0]} ended with exit code {exit_code}"
-        if not kept.get("reason") and shutil.disk_usage(destination.work_folder).free < LEAST_ROOM:
-            reason = f"{destination.shown(destination.work_folder)}: No space left on device"
-        raise Failure(reason, None if is_verbose() else destination.shown(destination.log), kept.get("patients_read"))
-    return int(kept.get("tests_passed", 0))
+        if found := HOLDER.search(reason):
+            reason = f"{found['holder']} has {destination.path} open. Close it there and run again"
+        raise Failure(reason, None if settings.is_verbose else destination.log)
+    return kept
+
+
+def make_environment(settings: Settings) -> dict[str, str]:
+    """Return the variables that Meltano and its plugins get."""
+    folder = settings.destination.alias
+    scratch = folder / "scratch"
+    environment = {name: value for name, value in settings.environment.items() if PASSED_ON.fullmatch(name)}
+    environment.pop("TAP_TOUBIB_FULL_REFRESH", None)
+    return environment | {
+        "MELTANO_PROJECT_ROOT": str(PROJECT),
+        "MELTANO_ENVIRONMENT": "prod",
+        "MELTANO_STATE_BACKEND_URI": "systemdb",
+        "MELTANO_DATABASE_URI": f"sqlite:///{scratch / 'meltano.db'}",
+        "MELTANO_SYS_DIR_ROOT": str(scratch / "meltano"),
+        "TAP_TOUBIB_BATCH_CONFIG_STORAGE_ROOT": f"file://{scratch / 'batches'}",
+        "TARGET_DUCKDB_FILEPATH": str(scratch / "destination.duckdb"),
+        "TARGET_DUCKDB_DEFAULT_TARGET_SCHEMA": "raw",
+        "TARGET_DUCKDB_ADD_METADATA_COLUMNS": "true",
+        "TARGET_DUCKDB_TEMP_DIR": str(scratch),
+        "XDG_STATE_HOME": str(scratch),
+        "DBT_DUCKDB_PATH": str(scratch / "destination.duckdb"),
+        "DBT_TARGET": "duckdb",
+        "DBT_TARGET_PATH": str(folder / "dbt"),
+        # dbt's log is a part of Meltano's; a second one on disk would hold what is withheld in the first
+        "DBT_LOG_LEVEL_FILE": "none",
+        "DBT_LOG_PATH": str(scratch),
+        # nobody reads the artefacts, which take longer to write than most models to build
+        "DBT_WRITE_JSON": "false",
+        # `logging.yaml` reads its progress
+        "DBT_LOG_FORMAT": "json",
+        "DBT_USE_COLORS": "false",
+        "TOUBIB_PROGRESS": str(_progress_file(settings.destination)),
+        "VERBOSE": "1" if settings.is_verbose else "",
+    }
+
+
+def read_progress(destination: Destination) -> dict[str, Any]:
+    """Return what Meltano's display kept of a run; nothing where it did not begin, or a full disk cut it short."""
+    with suppress(FileNotFoundError, ValueError):
+        return dict(json.loads(_progress_file(destination).read_text()))
+    return {}
+
+
+def _progress_file(destination: Destination) -> Path:
+    return destination.scratch / "progress.json"
 
 
 def run_until_stopped(command: list[str], **options: Any) -> int:
-    """Return the exit code of a command. SIGTERM and SIGINT end it with all that it started, and then this process."""
+    """Return the exit code of a command. SIGTERM, SIGINT and SIGHUP end it and all that it started, then this process.
+
+    Raises:
+        SystemExit: There was such a signal.
+    """
     received: list[int] = []
-    process: subprocess.Popen[bytes] | None = None
-
-    def stop(signum: int, _: object) -> None:
-        received.append(signum)
-        if process:
-            _end(process.pid)
-
-    previous = {signum: signal.signal(signum, stop) for signum in (signal.SIGTERM, signal.SIGINT)}
+    # what `nohup` has ignored stays so
+    signums = [
+        each for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP) if signal.getsignal(each) != signal.SIG_IGN
+    ]
+    previous = {signum: signal.signal(signum, lambda signum, _: received.append(signum)) for signum in signums}
     try:
-        process = subprocess.Popen(command, **options)
-        # one that came while the process was being started
+        # in a group of its own: Meltano alone would leave a dbt that has just begun behind, to meet the next run
+        process = subprocess.Popen(command, start_new_session=True, **options)
+        while process.poll() is None and not received:
+            time.sleep(0.05)
         if received:
-            _end(process.pid)
-        exit_code = process.wait()
+            _end_group(process)
     finally:
         for signum, handler in previous.items():
             signal.signal(signum, handler)
     if received:
         sys.exit(128 + received[0])
-    return exit_code
+    return process.returncode
 
 
-def _end(pid: int) -> None:
-    """End a process and all that it started."""
-    with suppress(psutil.NoSuchProcess):
-        # Meltano alone would leave a dbt that has just begun behind, to meet the next run
-        run = psutil.Process(pid)
-        parts = [run, *run.children(recursive=True)]
-        for part in parts:
-            with suppress(psutil.NoSuchProcess):
-                part.terminate()
-        _, deaf = psutil.wait_procs(parts, timeout=STOP_TIMEOUT)
-        for part in deaf:
-            with suppress(psutil.NoSuchProcess):
-                part.kill()
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_TIMEOUT)
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
-def _read_progress(path: Path) -> dict[str, Any]:
-    """Return what was kept of a run; nothing where it did not begin, or a full disk cut it short."""
-    with suppress(FileNotFoundError, ValueError):
-        return dict(json.loads(path.read_text()))
-    return {}
+def read_state(destination: Destination) -> dict[str, Any]:
+    """Return the state of the patients, empty if there is none.
+
+    Raises:
+        Failure: The system database is damaged.
+    """
+    query = "select completed_state, partial_state from state where state_id = ?"
+    patients: dict[str, Any] = {}
+    for state in _query_states(destination, query, STATE_ID):
+        bookmarks = json.loads(state or "{}").get("singer_state", {}).get("bookmarks")
+        bookmark = bookmarks.get("patients") if isinstance(bookmarks, dict) else None
+        # the tap says what is wrong with one that was edited
+        patients |= bookmark if isinstance(bookmark, dict) else {}
+    return patients
 
 
-def _make_system_folder(destination: Destination) -> None:
-    """Make Meltano's own folder for a destination: the plugins are shared, configurations and catalogs are not."""
-    folder = destination.scratch / "meltano"
-    if not folder.exists():
-        folder.mkdir()
-        for plugins in ("extractors", "loaders", "utilities"):
-            (folder / plugins).symlink_to(PROJECT / ".meltano" / plugins)
+def remove_state(destination: Destination) -> None:
+    """Remove the system database."""
+    for suffix in ("", "-wal", "-shm"):
+        destination.system_database.with_name(f"{destination.system_database.name}{suffix}").unlink(missing_ok=True)
+
+
+def discard_half_made(destination: Destination) -> None:
+    """Remove a system database without a state: Meltano cannot use one that a kill or a full disk left half made."""
+    if not _query_states(destination, "select 1 from state"):
+        remove_state(destination)
+
+
+def _query_states(destination: Destination, query: str, *parameters: str) -> tuple[Any, ...]:
+    """Return the first row that a query of Meltano's states gives, nothing if there is none."""
+    path = destination.system_database
+    if not path.exists():
+        return ()
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+        try:
+            return connection.execute(query, parameters).fetchone() or ()
+        except sqlite3.Error as error:
+            if "no such table" in str(error):  # before the first run
+                return ()
+            raise Failure(
+                f"Cannot read {path}: {error}. If it is damaged, remove it: the next run reads every patient again."
+            ) from error

@@ -11,6 +11,7 @@
 | new, changed, deleted, returned, recovered | patients; null where nothing was built |
 | rejected, requests | records that did not fit, requests to the API |
 | patients | current patients after the run |
+| tests | tests of the data that passed |
 | seconds | of the whole run |
 | steps | seconds of each step, by its name |
 """
@@ -18,10 +19,56 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from typing import Any
 
 from toubib_connector.destination import Destination
+from toubib_connector.errors import Failure, fail_in_one_line
+
+KEYS = (
+    *("started_at", "ended_at", "outcome", "reason", "trigger", "kind", "read"),
+    *(
+        "new",
+        "changed",
+        "deleted",
+        "returned",
+        "recovered",
+        "rejected",
+        "requests",
+        "patients",
+        "tests",
+        "seconds",
+        "steps",
+    ),
+)
+
+
+@contextmanager
+def record_run(destination: Destination, trigger: str) -> Iterator[dict[str, Any]]:
+    """Append the line of a run when it ends, however it ends. Yields the line, to be filled.
+
+    Raises:
+        Failure: The run failed, in one line.
+    """
+    started = time.monotonic()
+    run: dict[str, Any] = dict.fromkeys(KEYS)
+    run |= {"started_at": datetime.now(UTC), "outcome": "succeeded", "trigger": trigger, "steps": {}}
+    try:
+        with fail_in_one_line():
+            yield run
+    except BaseException as error:
+        run["outcome"] = "stopped" if isinstance(error, SystemExit | KeyboardInterrupt) else "failed"
+        # an unforeseen exception can quote anything
+        run["reason"] = run["reason"] or (error.message if isinstance(error, Failure) else type(error).__name__)
+        raise
+    finally:
+        run |= {"ended_at": datetime.now(UTC), "seconds": round(time.monotonic() - started, 1)}
+        # often the reason of a failure also keeps it from being recorded
+        with suppress(OSError):
+            append_run(destination, run)
 
 
 def append_run(destination: Destination, run: dict[str, Any]) -> None:

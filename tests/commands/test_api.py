@@ -17,7 +17,9 @@ from support import PROJECT, bundled_api
 from toubib_api.testing import serving
 from toubib_connector import api as module
 from toubib_connector.api import check_health, choose_api
+from toubib_connector.destination import Destination
 from toubib_connector.errors import Failure
+from toubib_connector.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,46 +64,59 @@ def nothing() -> Iterator[str]:
         yield f"http://127.0.0.1:{unused.getsockname()[1]}"
 
 
-def failure(url: str, token: str | None = None) -> str:
+def settings(api_url: str | None = None, token: str | None = None, **environment: str) -> Settings:
+    return Settings(Destination(PROJECT / "x.duckdb"), environment, api_url=api_url, auth_token=token)
+
+
+@contextmanager
+def choosing(local: str) -> Iterator[str]:
+    """Choose an API where none was set and `local` is where one can be on this machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "LOCAL", local)
+        with choose_api(settings()) as url:
+            yield url
+
+
+def failure(url: str, token: str | None = None, **environment: str) -> str:
     with pytest.raises(Failure) as caught:
-        check_health(url, token)
+        check_health(url, settings(token=token, **environment))
     assert "\n" not in caught.value.message
     return caught.value.message
 
 
 def test_an_api_that_was_set_is_the_one() -> None:
-    with choose_api("http://mine", "http://127.0.0.1:1") as url:
+    with choose_api(settings("http://mine")) as url:
         assert url == "http://mine"
 
 
 def test_a_toubib_on_this_machine_goes_before_the_bundled_api() -> None:
-    with serving(api_that_answers(200)) as local, choose_api(None, local) as url:
+    with serving(api_that_answers(200)) as local, choosing(local) as url:
         assert url == local
 
 
 @pytest.mark.parametrize("text", ["<html>", "not OK"])
 def test_another_service_on_this_machine_is_not_taken_for_a_toubib(text: str) -> None:
-    with serving(api_that_answers(200, text=text)) as local, choose_api(None, local) as url:
+    with serving(api_that_answers(200, text=text)) as local, choosing(local) as url:
         assert url != local
-        assert check_health(url, None)
+        assert check_health(url, settings()).is_bundled
 
 
 def test_what_listens_and_never_answers_is_not_waited_for() -> None:
     started = time.monotonic()
-    with listener() as local, choose_api(None, local) as url:
+    with listener() as local, choosing(local) as url:
         assert url != local
     assert time.monotonic() - started < module.START_TIMEOUT / 2
 
 
 def test_the_bundled_api_ends_with_the_run() -> None:
-    with nothing() as local, choose_api(None, local) as url:
-        assert check_health(url, None)
+    with nothing() as local, choosing(local) as url:
+        assert check_health(url, settings()).is_bundled
     assert failure(url).startswith(f"No answer from {url}/health")
 
 
 def test_without_the_bundled_api_nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BUNDLED", PROJECT / "none")
-    with nothing() as local, pytest.raises(Failure, match=f"No Toubib answers on {local}"), choose_api(None, local):
+    with nothing() as local, pytest.raises(Failure, match=f"No Toubib answers on {local}"), choosing(local):
         pass
 
 
@@ -110,22 +125,22 @@ def test_a_bundled_api_that_does_not_start_says_why(monkeypatch: pytest.MonkeyPa
     broken.write_text("#!/bin/sh\necho the reason; exit 3\n")
     broken.chmod(0o700)
     monkeypatch.setattr(module, "BUNDLED", broken)
-    with nothing() as local, pytest.raises(Failure, match="does not start: the reason"), choose_api(None, local):
+    with nothing() as local, pytest.raises(Failure, match="does not start: the reason"), choosing(local):
         pass
 
 
 def test_the_health_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     with serving(api_that_answers(200)) as url:
-        check_health(url.replace("//", "//user:secret@"), None)
+        check_health(url.replace("//", "//user:secret@"), settings())
     assert capsys.readouterr().out.splitlines() == [f"GET {url}/health:", '"OK"']
 
 
 def test_only_the_bundled_api_says_that_it_is(tmp_path: Path) -> None:
     with bundled_api(tmp_path / "toubib.sqlite") as bundled:
-        assert check_health(bundled.url, None)
+        assert check_health(bundled.url, settings()).is_bundled
     for info in ({}, {"x-bundled-api": False}, {"x-bundled-api": "true"}):
         with serving(api_that_answers(200, **info)) as url:
-            assert not check_health(url, None)
+            assert not check_health(url, settings()).is_bundled
 
 
 @pytest.mark.parametrize("status", [200, 401, 404, 500])
@@ -139,7 +154,7 @@ def test_a_service_that_is_not_a_healthy_toubib(monkeypatch: pytest.MonkeyPatch,
 
 def test_a_health_that_is_busy_is_asked_again() -> None:
     with serving(api_that_answers(429, 503, 200)) as url:
-        check_health(url, None)
+        check_health(url, settings())
 
 
 def test_an_api_that_is_down_is_told_at_once() -> None:
@@ -173,24 +188,16 @@ def test_a_token_that_no_header_can_hold(token: str) -> None:
         assert failure(url, token).startswith("TAP_TOUBIB_AUTH_TOKEN holds what no header can")
 
 
-def test_a_proxy_is_not_asked_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    from toubib_connector.settings import load_environment  # noqa: PLC0415 (what it reads is set here)
-
-    with listener() as proxy, serving(api_that_answers(200)) as url:
-        for name in ("HTTP_PROXY", "http_proxy"):
-            monkeypatch.setenv(name, proxy)
-        for name in ("NO_PROXY", "no_proxy"):
-            monkeypatch.delenv(name, raising=False)
-        monkeypatch.setattr(module, "TIMEOUT", 2)
-        assert "No answer" in failure(url)
-        environment = {"HTTP_PROXY": proxy}
-        load_environment(environment)
-        for name in ("NO_PROXY", "no_proxy"):
-            monkeypatch.setenv(name, environment[name])
-        check_health(url, None)
+def test_a_proxy_is_asked_unless_the_api_is_on_this_machine_or_excepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TIMEOUT", 1)
+    with serving(api_that_answers(200)) as url, serving(FastAPI()) as proxy:
+        check_health(url, settings(HTTP_PROXY=proxy, http_proxy=proxy))
+        assert "answered 404" in failure("http://toubib.invalid", http_proxy=proxy)
+        assert "answered 404" in failure("http://toubib.invalid", ALL_PROXY=proxy)
+        assert "No answer" in failure("http://toubib.invalid", HTTP_PROXY=proxy, no_proxy="invalid")
 
 
-def test_a_certificate_that_nobody_vouches_for_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_certificate_that_nobody_vouches_for_is_told_at_once(tmp_path: Path) -> None:
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
     files = ["-newkey", "rsa:2048", "-nodes", "-keyout", str(key), "-out", str(certificate)]
@@ -214,6 +221,5 @@ def test_a_certificate_that_nobody_vouches_for_is_told_at_once(tmp_path: Path, m
         url = f"https://localhost:{listening.getsockname()[1]}"
         assert failure(url).startswith(f"The certificate of {url}/health was refused. ")
         assert connections == 1
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
-        check_health(url, None)
+        check_health(url, settings(REQUESTS_CA_BUNDLE=str(certificate)))
         listening.shutdown(socket.SHUT_RDWR)

@@ -1,11 +1,14 @@
-"""The DuckDB file: who may write to it, and what tools are told that it is called."""
+"""The DuckDB file: who may write to it, and the names by which tools know it."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Timer
 
@@ -16,7 +19,7 @@ from toubib_connector import destination as module
 from toubib_connector.destination import Destination
 from toubib_connector.errors import Failure
 
-HOLD_AND_START_ANOTHER = """
+LOCK_AND_START_ANOTHER = """
 import subprocess, sys, time
 from pathlib import Path
 from toubib_connector.destination import Destination
@@ -25,6 +28,13 @@ with Destination(Path(sys.argv[1])).lock():
     print(child.pid, flush=True)
     time.sleep(60)
 """
+WRITE_AND_DIE = """
+import duckdb, os, sys
+connection = duckdb.connect(sys.argv[1])
+connection.sql('create table kept as select 1')
+os._exit(0)
+"""
+READ = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print(flush=True); input()"
 
 
 @pytest.fixture
@@ -39,9 +49,9 @@ def test_of_two_runs_the_second_leaves(destination: Destination) -> None:
         pass
 
 
-def test_what_outlives_a_killed_run_keeps_the_lock(destination: Destination) -> None:
+def test_a_part_of_a_killed_run_that_outlives_it_keeps_the_lock(destination: Destination) -> None:
     killed = subprocess.Popen(
-        [sys.executable, "-c", HOLD_AND_START_ANOTHER, destination.path], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", LOCK_AND_START_ANOTHER, destination.path], stdout=subprocess.PIPE, text=True
     )
     with killed:
         assert killed.stdout
@@ -55,80 +65,120 @@ def test_what_outlives_a_killed_run_keeps_the_lock(destination: Destination) -> 
 
 
 @pytest.mark.parametrize(
-    "name", ["a.prod.duckdb", ".hidden.duckdb", "%41 $HOME {{x}} é~ \\n=,&.duckdb", "md", "patients"]
+    "name", ["a.prod.duckdb", ".hidden.duckdb", "%41 $HOME {{x}} é~ \\n=,&'\"#;.duckdb", "tab\tand\nline.duckdb", "md"]
 )
 @pytest.mark.parametrize("folder", ["plain", "%41 #1 'quoted' \"$HOME\" é"])
-def test_tools_open_the_file_by_a_path_in_which_they_see_nothing_but_names(
-    tmp_path: Path, folder: str, name: str
-) -> None:
+def test_tools_know_the_file_by_a_plain_name(tmp_path: Path, folder: str, name: str) -> None:
     destination = Destination(tmp_path / folder / name)
-    killed = (
-        "import duckdb, os, sys; c = duckdb.connect(sys.argv[1]); c.sql('create table kept as select 1'); os._exit(0)"
-    )
     with destination.lock():
-        path = destination.tools_folder / "scratch" / name
-        assert not set("'\"#%$") & set(str(path.parent))
-        subprocess.run([sys.executable, "-c", killed, path], check=True)
-        # what a killed process wrote stands beside the file, not beside the link, which goes with the run
+        with destination.connect():
+            pass
+        path = destination.alias / "scratch" / "destination.duckdb"
+        assert path.parents[2] == Path(tempfile.gettempdir())
+        subprocess.run([sys.executable, "-c", WRITE_AND_DIE, path], check=True)
+        # the log of writes of a killed process is beside the file, not beside the link, which goes with the run
         assert Path(f"{destination.path}.wal").exists()
-        assert destination.tools_folder == Destination(tmp_path / folder / name).tools_folder
-    assert destination.tools_folder.exists() == (destination.tools_folder == destination.work_folder)
-    with duckdb.connect(str(destination.path), read_only=True) as connection:
+        assert destination.alias.resolve() == destination.work_folder
+        assert destination.scratch.stat().st_mode & 0o700 == 0o700
+    assert not destination.alias.is_symlink()
+    with destination.connect(read_only=True) as connection:
         assert connection.sql("from kept").fetchall() == [(1,)]
 
 
-def test_a_killed_run_leaves_nothing_that_keeps_the_next_one_from_its_folders(tmp_path: Path) -> None:
-    destination = Destination(tmp_path / "%41" / "x.duckdb")
+def test_two_destinations_have_different_aliases_and_each_the_same_again(tmp_path: Path) -> None:
+    aliases = [Destination(tmp_path / name).alias for name in ("a.duckdb", "b.duckdb", "a.duckdb")]
+    assert aliases[0] == aliases[2] != aliases[1]
+
+
+def test_a_killed_run_leaves_no_folder_in_the_way_of_the_next_one(tmp_path: Path) -> None:
+    destination = Destination(tmp_path / "x.duckdb")
     lock = destination.lock()
     lock.__enter__()
     (destination.scratch / "patients.jsonl").write_text("a patient")
-    left = destination.tools_folder
     del lock
-    assert left.is_symlink() or not left.exists()
     with destination.lock():
         assert not (destination.scratch / "patients.jsonl").exists()
-        assert left.resolve() == destination.work_folder
+        assert destination.alias.resolve() == destination.work_folder
 
 
-def test_a_run_waits_for_a_reader_to_close_the_file(
+def test_a_reader_is_waited_for_and_named(
     destination: Destination, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(module, "POLL_INTERVAL", 0.1)
     duckdb.connect(str(destination.path)).close()
-    reader = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print(); input()",
-            destination.path,
-        ],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with reader:
+    with subprocess.Popen(
+        [sys.executable, "-c", READ, destination.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as reader:
         assert reader.stdout
         assert reader.stdin
         reader.stdout.readline()
         monkeypatch.setattr(module, "LOCK_TIMEOUT", 0)
         with pytest.raises(Failure, match=rf"\(PID {reader.pid}\) has {destination.path} open"):
-            destination.lock().__enter__()
+            destination.connect().__enter__()
         monkeypatch.setattr(module, "LOCK_TIMEOUT", 30)
         Timer(0.5, reader.stdin.close).start()
-        with destination.lock():
+        with destination.connect():
             pass
-    assert f"(PID {reader.pid}) to close {destination.path}" in capsys.readouterr().out
-
-
-def test_in_a_container_the_paths_of_the_host_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TOUBIB_HOST_FOLDER", "/home/me/data")
-    destination = Destination(Path("/data/x.duckdb"))
-    assert str(destination.shown()) == "/home/me/data/x.duckdb"
-    assert str(destination.shown(destination.work_folder / "run.log")) == "/home/me/data/x.duckdb.work/run.log"
+    assert f"(PID {reader.pid}) has {destination.path} open" in capsys.readouterr().out
 
 
 def test_a_file_that_is_not_a_database_stays_as_it_is(destination: Destination) -> None:
     destination.path.write_text("no database\n" * 1000)
     with pytest.raises(Failure, match=f"Cannot open {destination.path}"):
-        destination.lock().__enter__()
+        destination.connect().__enter__()
     assert destination.path.read_text() == "no database\n" * 1000
+
+
+@pytest.fixture
+def somebodys() -> Iterator[Destination]:
+    """A destination after a run, of a user whom modes bind, as they do not bind root."""
+    folder = Path(tempfile.mkdtemp())
+    destination = Destination(folder / "patients.duckdb")
+    if os.geteuid() == 0:
+        nobody = 65534
+        os.chown(folder, nobody, nobody)
+        os.seteuid(nobody)
+    for path in (destination.path, destination.system_database, destination.runs):
+        path.touch()
+    yield destination
+    if os.getuid() == 0:
+        os.seteuid(0)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "mode", "needed"),
+    [
+        ("patients.duckdb", 0o400, "u+rw"),
+        ("patients.duckdb.meltano.db", 0o400, "u+rw"),
+        ("patients.duckdb.runs.jsonl", 0o000, "u+rw"),
+        (".", 0o555, "u+rwx"),
+    ],
+)
+def test_a_wrong_mode_is_refused_before_anything_is_written(
+    somebodys: Destination, file: str, mode: int, needed: str
+) -> None:
+    path = somebodys.path.parent / file
+    before = path.stat().st_mode & 0o777
+    path.chmod(mode)
+    with pytest.raises(Failure) as failure:
+        somebodys.lock().__enter__()
+    assert failure.value.message.startswith(f"{path} cannot be written to. `chmod {needed}` it")
+    path.chmod(before)
+    assert not somebodys.work_folder.exists()
+    with somebodys.lock():
+        pass
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(Failure, match=f"^{tmp_path / 'file'} cannot be written to"):
+        Destination(tmp_path / "file" / "x.duckdb").lock().__enter__()
+
+
+def test_whatever_fails_on_a_full_disk_is_told_as_that(
+    destination: Destination, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LEAST_ROOM", 1 << 60)
+    with pytest.raises(Failure, match=f"^{destination.path.parent}: No space left on device$"), destination.lock():
+        raise duckdb.IOException("disk I/O error")

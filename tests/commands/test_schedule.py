@@ -10,18 +10,20 @@ import sys
 import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support import Destination, bundled_api
 
 from toubib_connector import schedule as module
+from toubib_connector.destination import Destination as Written
 from toubib_connector.errors import Failure
+from toubib_connector.runs import append_run, read_runs
 from toubib_connector.schedule import Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 SERVE = """
 import json, sys
@@ -46,11 +48,6 @@ def serve(
             stdout=file,
             stderr=subprocess.STDOUT,
         )
-
-
-def outcome(destination: Destination) -> dict[str, Any]:
-    text = (destination.path.parent / f"{destination.path.name}.work" / "outcome.json").read_text()
-    return dict(json.loads(text))
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 30) -> None:
@@ -91,59 +88,73 @@ def test_an_interval_that_is_none_is_told_in_one_line() -> None:
         Schedule("mine", "61 * * * *").list_instants(datetime.now(UTC))
 
 
-def test_an_outcome_that_a_full_disk_cut_short_is_told_in_one_line(tmp_path: Path) -> None:
-    destination = Destination(tmp_path / "x.duckdb")
-    folder = tmp_path / "x.duckdb.work"
-    folder.mkdir()
-    for text in ("", '{"schedule": "hou'):
-        (folder / "outcome.json").write_text(text)
-        sick = destination.run("healthy")
-        assert sick.returncode == 1
-        assert (
-            sick.stdout == f"Error: {folder / 'outcome.json'} is not whole; the next scheduled run writes it again.\n"
-        )
+def begun(log: Path) -> list[str]:
+    """Return which schedules' runs have begun and ended so far."""
+    return log.read_text().split() if log.exists() else []
 
 
-def test_a_scheduler_outlives_a_disk_that_has_no_room_for_an_outcome(tmp_path: Path) -> None:
-    destination = Destination(tmp_path / "x.duckdb")
-    printed = tmp_path / "printed"
-    (tmp_path / "x.duckdb.work" / "outcome.json").mkdir(parents=True)
-    scheduler = serve(destination, {"one": {}}, "true", output=printed)
-    wait_for(lambda: printed.read_text().count("Cannot write") >= 2)
-    scheduler.send_signal(signal.SIGTERM)
-    assert scheduler.wait(timeout=10) == 0
-
-
-def test_two_schedules_that_are_due_at_once_run_one_after_the_other(tmp_path: Path) -> None:
-    destination = Destination(tmp_path / "some folder" / "x.duckdb")
-    log = tmp_path / "log"
-    command = f'echo "$NAME begins" >> {log}; sleep 0.1; echo "$NAME ends" >> {log}; test $NAME = one'
+def test_a_run_that_is_due_during_another_schedules_run_starts_after_it(tmp_path: Path) -> None:
+    log, printed = tmp_path / "log", tmp_path / "printed"
+    command = f'echo "$NAME:begins" >> {log}; sleep 0.1; echo "$NAME:ends" >> {log}'
     schedules = {"one": {"NAME": "one"}, "two": {"NAME": "two"}}
-    scheduler = serve(destination, schedules, "bash", "-c", command, output=tmp_path / "printed")
-    for name, exit_code in (("one", 0), ("two", 1)):
-        wait_for(lambda name=name: outcome(destination)["schedule"] == name)  # type: ignore[misc]
-        assert outcome(destination)["exit_code"] == exit_code
+    scheduler = serve(Destination(tmp_path / "x.duckdb"), schedules, "bash", "-c", command, output=printed)
+    wait_for(lambda: {"one:ends", "two:ends"} <= {*begun(log)})
     scheduler.send_signal(signal.SIGTERM)
     assert scheduler.wait(timeout=10) == 0
-    lines = log.read_text().splitlines()
-    assert {line.split()[0] for line in lines} == {"one", "two"}
-    assert [line.split()[1] for line in lines] == ["begins", "ends"] * (len(lines) // 2)
+    assert [line.split(":")[1] for line in begun(log)] == ["begins", "ends"] * (len(begun(log)) // 2)
+    assert "starts now, after another one" in printed.read_text()
 
 
-def test_what_is_due_during_a_run_is_skipped_and_a_signal_reaches_the_run(tmp_path: Path) -> None:
-    destination = Destination(tmp_path / "x.duckdb")
-    printed, log = tmp_path / "printed", tmp_path / "log"
+def test_a_run_that_is_due_during_one_of_the_same_schedule_is_skipped(tmp_path: Path) -> None:
+    printed = tmp_path / "printed"
+    scheduler = serve(Destination(tmp_path / "x.duckdb"), {"one": {}}, "sleep", "2.5", output=printed)
+    wait_for(lambda: "Skipped, since a run was under way: 2 of the schedule one" in printed.read_text())
+    scheduler.send_signal(signal.SIGTERM)
+    assert scheduler.wait(timeout=10) == 0
+    assert "after another one" not in printed.read_text()
+
+
+def test_a_signal_reaches_the_run_and_no_other_one_begins(tmp_path: Path) -> None:
+    log = tmp_path / "log"
     command = f"echo begins >> {log}; trap 'exit 143' TERM; while true; do sleep 0.1; done"
-    scheduler = serve(destination, {"one": {}, "two": {}}, "bash", "-c", command, output=printed)
-    wait_for(lambda: printed.read_text().count("The last run is still under way; this one of one is skipped") >= 2)
+    destination = Destination(tmp_path / "x.duckdb")
+    scheduler = serve(destination, {"one": {}, "two": {}}, "bash", "-c", command, output=tmp_path / "printed")
+    wait_for(lambda: begun(log))
+    time.sleep(1)
     scheduler.send_signal(signal.SIGTERM)
     assert scheduler.wait(timeout=10) == 0
-    # nor did the run of the other schedule begin that waited for the end of this one
-    assert log.read_text().count("begins") == 1
-    assert outcome(destination)["exit_code"] == 128 + signal.SIGTERM
-    sick = destination.run("healthy")
-    assert sick.returncode == 1
-    assert "with exit code 143" in sick.stdout
+    assert begun(log) == ["begins"]
+
+
+def test_a_run_that_was_killed_is_recorded_by_the_scheduler(tmp_path: Path) -> None:
+    destination = Destination(tmp_path / "x.duckdb")
+    scheduler = serve(destination, {"one": {}}, "bash", "-c", "kill -9 $$", output=tmp_path / "printed")
+    runs = Path(f"{destination.path}.runs.jsonl")
+    wait_for(lambda: runs.exists() and runs.read_text().endswith("}"))
+    scheduler.send_signal(signal.SIGTERM)
+    assert scheduler.wait(timeout=10) == 0
+    run = json.loads(runs.read_text().splitlines()[1])
+    assert (run["outcome"], run["reason"], run["trigger"]) == ("failed", "Signal 9 ended it", "one")
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "exit_code"),
+    [
+        ([], 0),
+        ([("manual", "failed")], 0),
+        ([("hourly", "failed"), ("hourly", "succeeded"), ("manual", "failed")], 0),
+        ([("hourly", "succeeded"), ("weekly-full", "failed"), ("manual", "succeeded")], 1),
+        ([("hourly", "stopped")], 1),
+    ],
+)
+def test_healthy_is_who_succeeded_in_the_last_scheduled_run(
+    tmp_path: Path, outcomes: list[tuple[str, str]], exit_code: int
+) -> None:
+    destination = Destination(tmp_path / "x.duckdb")
+    for trigger, outcome in outcomes:
+        instants = dict.fromkeys(("started_at", "ended_at"), datetime.now(UTC))
+        append_run(Written(destination.path), instants | {"trigger": trigger, "outcome": outcome})
+    assert destination.run("healthy").returncode == exit_code
 
 
 @pytest.mark.complete
@@ -154,17 +165,17 @@ def test_a_run_that_is_due_is_that_of_the_command_line(tmp_path: Path) -> None:
         environment = {"API_BASEURL": api.url, "TAP_TOUBIB_FULL_REFRESH": "true"}
         command = [sys.executable.replace(".venvs/dev", ".venv"), "-m", "toubib_connector", "run"]
         scheduler = serve(destination, {"weekly-full": environment}, *command, output=tmp_path / "printed")
-        wait_for(lambda: outcome(destination), 120)
+        wait_for(lambda: read_runs(Written(destination.path), 1), 120)
         scheduler.send_signal(signal.SIGTERM)
         assert scheduler.wait(timeout=30) == 0
     assert destination.query("select count(*) from main.patients") == [(50,)]
-    assert destination.run("healthy").stdout.count("exit code 0") == 1
+    assert destination.run("healthy").stdout.endswith(" succeeded.\n")
 
 
 def test_the_schedules_are_those_of_the_project(tmp_path: Path) -> None:
     destination = Destination(tmp_path / "x.duckdb")
     printed = tmp_path / "printed"
-    # its own database is none of the scheduler's business, nor another project of the user's
+    # neither the state nor another project of the user's is the scheduler's business
     (tmp_path / "x.duckdb.meltano.db").write_text("half made")
     scheduler = destination.start("schedule", output=printed, MELTANO_PROJECT_ROOT=str(tmp_path), TZ="UTC0")
     wait_for(lambda: "weekly-full" in printed.read_text())

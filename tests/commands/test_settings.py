@@ -1,187 +1,188 @@
-"""What a run uses, decided from the terminal, `.env` and meltano.yml."""
+"""The settings of a command: the command line, the environment, `.env` and defaults, and what Meltano gets of them."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from support import run
 
-from toubib_connector.destination import Destination
+from toubib_connector import cli
+from toubib_connector import settings as module
+from toubib_connector.cli import main
+from toubib_connector.destination import Destination, locate
 from toubib_connector.errors import Failure
-from toubib_connector.settings import (
-    PROJECT,
-    check_integers,
-    find_ignored,
-    load_environment,
-    locate,
-    make_meltano_environment,
-    read_environment,
-)
+from toubib_connector.meltano import make_environment
+from toubib_connector.settings import PROJECT, Settings, read_environment, read_project
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-MELTANO_YML: dict[str, Any] = yaml.safe_load((PROJECT / "meltano.yml").read_text())
+
+@pytest.fixture(autouse=True)
+def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A project folder without an `.env`."""
+    monkeypatch.setattr(module, "PROJECT", tmp_path)
+    read_environment.cache_clear()
+    yield
+    read_environment.cache_clear()
 
 
-def configure(kind: str, plugin: str, *, only_prod: bool = False, **config: str) -> dict[str, Any]:
-    """Return meltano.yml after `meltano config set`."""
-    plugins = {kind: [{"name": plugin, "config": config}]}
-    environments = [{"name": "prod", "config": {"plugins": plugins}}] if only_prod else MELTANO_YML["environments"]
-    return {"plugins": MELTANO_YML["plugins"] if only_prod else plugins, "environments": environments}
+def configure(text: str) -> dict[str, Any]:
+    """Return meltano.yml with more in it."""
+    project = read_project_of_the_repository()
+    for name, value in yaml.safe_load(text).items():
+        project[name] = value
+    return project
 
 
-def read(
-    terminal: dict[str, str], dotenv: dict[str, str | None] | None = None, project: dict[str, Any] = MELTANO_YML
-) -> dict[str, str]:
-    read = read_environment(terminal, dotenv or {}, project)
-    return {name: value for name, value in read.items() if name.lower() != "no_proxy"}
+def read_project_of_the_repository() -> dict[str, Any]:
+    return dict(yaml.safe_load((PROJECT / "meltano.yml").read_text()))
 
 
-@pytest.mark.parametrize("name", ["API_BASEURL", "TAP_TOUBIB_API_URL"])
-def test_the_api_has_two_names(name: str) -> None:
-    assert read({name: "http://a"}) == read({}, {name: "http://a"}) == {"API_BASEURL": "http://a"}
+def taken(monkeypatch: pytest.MonkeyPatch, *arguments: str, **environment: str) -> Settings:
+    """Return the settings that a run would have."""
+    settings: list[Settings] = []
+    monkeypatch.setattr(cli, "run_pipeline", settings.append)
+    outcome = CliRunner().invoke(main, arguments or ["run"], env=environment)
+    assert outcome.exit_code == 0, outcome.output
+    return settings[0]
 
 
-@pytest.mark.parametrize("name", ["DESTINATION_DUCKDB_PATH", "TARGET_DUCKDB_FILEPATH"])
-def test_the_destination_has_two_names(name: str) -> None:
-    assert read({name: "a"}) == read({}, {name: "a"}) == {"DESTINATION_DUCKDB_PATH": "a"}
+def refusal(environment: dict[str, str], project: dict[str, Any] | None = None) -> str:
+    with pytest.raises(Failure) as failure:
+        make(environment).check(project or read_project_of_the_repository())
+    assert "\n" not in failure.value.message
+    return failure.value.message
 
 
-@pytest.mark.parametrize(("terminal", "dotenv"), [("API_BASEURL", "TAP_TOUBIB_API_URL"), ("TAP_TOUBIB_API_URL",) * 2])
-def test_the_terminal_goes_before_dotenv_and_that_before_the_project(terminal: str, dotenv: str) -> None:
-    project = configure("extractors", "tap-toubib", api_url="http://c")
-    assert read({terminal: "http://a"}, {dotenv: "http://b"}, project) == {"API_BASEURL": "http://a"}
-    assert read({terminal: ""}, {dotenv: "http://b"}, project) == {"API_BASEURL": "http://b"}
-    assert read({}, {dotenv: ""}, project) == {"API_BASEURL": "http://c"}
+def make(environment: dict[str, str]) -> Settings:
+    return Settings(Destination(PROJECT / "x.duckdb"), environment)
 
 
-@pytest.mark.parametrize("only_prod", [True, False])
-def test_what_meltano_config_sets_is_used(*, only_prod: bool) -> None:
-    project = configure("loaders", "target-duckdb", only_prod=only_prod, filepath="b")
-    assert read({}, {}, project) == {"DESTINATION_DUCKDB_PATH": "b"}
-
-
-def test_two_names_of_a_setting_that_differ_are_refused() -> None:
-    assert read({"API_BASEURL": "http://a", "TAP_TOUBIB_API_URL": "http://a"}) == {"API_BASEURL": "http://a"}
-    with pytest.raises(Failure, match="API_BASEURL and TAP_TOUBIB_API_URL name the same setting and differ"):
-        read({"API_BASEURL": "http://a", "TAP_TOUBIB_API_URL": "http://b"})
-    with pytest.raises(Failure, match="DESTINATION_DUCKDB_PATH and TARGET_DUCKDB_FILEPATH name"):
-        read({}, {"DESTINATION_DUCKDB_PATH": "a", "TARGET_DUCKDB_FILEPATH": "b"})
-
-
-def test_an_empty_variable_counts_as_not_set() -> None:
-    environment = read({"TAP_TOUBIB_PAGE_SIZE": "", "OTHER": ""}, {"TAP_TOUBIB_LOOKBACK_SECONDS": ""})
-    assert environment == {"OTHER": ""}
-    check_integers(environment, MELTANO_YML)
-
-
-@pytest.mark.parametrize("value", ["many", "1.5", "0x10"])
-def test_an_integer_that_is_not_one_is_named(value: str) -> None:
-    with pytest.raises(Failure, match=f"^TAP_TOUBIB_PAGE_SIZE is '{value}'; it must be an integer.$"):
-        check_integers({"TAP_TOUBIB_PAGE_SIZE": value}, MELTANO_YML)
-
-
-def test_dotenv_stands_in_the_project_and_so_do_the_files_that_it_names(
+def test_the_command_line_goes_before_the_environment_and_that_before_dotenv(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("toubib_connector.settings.PROJECT", tmp_path)
-    (tmp_path / "meltano.yml").write_text((PROJECT / "meltano.yml").read_text())
-    (tmp_path / ".env").write_text("export API_BASEURL='http://a'\nDESTINATION_DUCKDB_PATH=data/x.duckdb # mine\n")
-    environment = {"HOME": "/home/me"}
-    load_environment(environment)
-    assert environment["API_BASEURL"] == "http://a"
-    assert environment["DESTINATION_DUCKDB_PATH"] == str(tmp_path / "data" / "x.duckdb")
-    assert environment["HOME"] == "/home/me"
+    (tmp_path / ".env").write_text("export API_BASEURL='http://c'\nDESTINATION_DUCKDB_PATH=data/x.duckdb # mine\n")
+    settings = taken(monkeypatch)
+    assert settings.api_url == "http://c"
+    # `.env` is the project's, and so are the paths in it
+    assert settings.destination.path == tmp_path / "data" / "x.duckdb"
+    read_environment.cache_clear()
+    assert taken(monkeypatch, API_BASEURL="http://b").api_url == "http://b"
+    read_environment.cache_clear()
+    assert taken(monkeypatch, API_BASEURL="").api_url == "http://c"
+    read_environment.cache_clear()
+    assert taken(monkeypatch, "run", "--api-url=http://a", API_BASEURL="http://b").api_url == "http://a"
 
 
-@pytest.mark.parametrize("given", [{}, {"no_proxy": "example.org"}, {"NO_PROXY": "example.org"}])
-def test_no_proxy_stands_before_this_machine(given: dict[str, str]) -> None:
-    environment = read_environment({"HTTP_PROXY": "http://proxy", **given}, {}, MELTANO_YML)
-    excepted = environment["no_proxy"].split(",")
-    assert environment["NO_PROXY"] == environment["no_proxy"]
-    assert {"localhost", "127.0.0.1", "::1"} <= set(excepted)
-    assert ("example.org" in excepted) == bool(given)
+def test_settings_are_read_without_changing_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("API_BASEURL=http://c\nTAP_TOUBIB_PAGE_SIZE=7\n")
+    before = dict(os.environ)
+    assert taken(monkeypatch).environment["TAP_TOUBIB_PAGE_SIZE"] == "7"
+    assert dict(os.environ) == before
 
 
-IGNORED = {
-    "MELTANO_PROJECT_ROOT": "/elsewhere",
-    "MELTANO_ENVIRONMENT": "dev",
-    "MELTANO_STATE_BACKEND_URI": "s3://bucket",
-    "MELTANO_DATABASE_URI": "sqlite:////elsewhere",
-    "MELTANO_SYS_DIR_ROOT": "/elsewhere",
-    "MELTANO_CLI_LOG_CONFIG": "/elsewhere",
-    "MELTANO_CLI_LOG_LEVEL": "debug",
-    "MELTANO_EXTRACT__LOAD_SCHEMA": "elsewhere",
-    "DBT_TARGET": "spark",
-    "DBT_PROFILE": "mine",
-    "DBT_PROFILES_DIR": "/elsewhere",
-    "DBT_PROJECT_DIR": "/elsewhere",
-    "DBT_FULL_REFRESH": "true",
-    "DBT_EMPTY": "true",
-    "DBT_ENGINE_SAMPLE": "3 days",
-    "TARGET_DUCKDB_DEFAULT_TARGET_SCHEMA": "elsewhere",
-    "TARGET_DUCKDB_ADD_METADATA_COLUMNS": "false",
-    "TARGET_DUCKDB_HARD_DELETE": "true",
-    "TAP_TOUBIB__STATE": "/elsewhere",
-    "SINGER_SDK_LOG_CONFIG": "/elsewhere",
-    "PYTHONPATH": "/elsewhere",
-    "PYTHONHOME": "/elsewhere",
-    "PYTHONWARNINGS": "error",
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("TAP_TOUBIB_API_URL", "Set API_BASEURL"),
+        ("TARGET_DUCKDB_FILEPATH", "Set DESTINATION_DUCKDB_PATH"),
+        ("MELTANO_ENVIRONMENT", "run Meltano by hand"),
+        ("MELTANO_STATE_BACKEND_URI", "beside the destination"),
+        ("TAP_TOUBIB_PAGESIZE", "is not a setting of the tap"),
+        ("TAP_TOUBIB__STATE", "is not a setting of the tap"),
+    ],
+)
+def test_a_variable_that_a_run_would_not_honour_is_refused(name: str, advice: str) -> None:
+    message = refusal({name: "x"})
+    assert message.startswith(name)
+    assert advice in message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "plugins: {extractors: [{name: tap-toubib, settings: [], config: {api_url: 'http://a'}}]}",
+        "environments: [{name: prod, config: {plugins: {extractors: [{name: tap-toubib, config: {api_url: a}}]}}}]",
+        "environments: [{name: prod, config: {plugins: {loaders: [{name: target-duckdb, config: {filepath: $A}}]}}}]",
+    ],
+)
+def test_what_meltano_config_sets_and_a_run_would_not_use_is_refused(text: str) -> None:
+    assert "in meltano.yml is not used here. Set " in refusal({}, configure(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "environments: [{name: mine}]",
+        "environments: null",
+        "environments: [{name: prod, config: {plugins: {extractors: [{name: tap-toubib, config: {page_size: 5}}]}}}]",
+    ],
+)
+def test_meltano_yml_can_have_other_environments_and_settings(text: str) -> None:
+    make({}).check(configure(text))
+
+
+def test_another_extractor_can_come_first() -> None:
+    project = read_project_of_the_repository()
+    project["plugins"]["extractors"].insert(0, {"name": "tap-mine"})
+    make({"TAP_TOUBIB_PAGE_SIZE": "5"}).check(project)
+
+
+MINE = {
+    "TAP_TOUBIB_PAGE_SIZE": "50",
+    "TAP_TOUBIB__SELECT": '["patients.id"]',
+    "TAP_TOUBIB_STREAM_MAPS": "{}",
+    "HTTPS_PROXY": "http://proxy",
+    "no_proxy": "example.org",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "MELTANO_AUTO_INSTALL": "false",
+    "MELTANO_CLI_LOG_FORMAT": "json",
+    "REQUESTS_CA_BUNDLE": "/certificates",
+    "SSL_CERT_FILE": "/certificates",
+    "TOUBIB_MEMORY_LIMIT": "1GB",
+    "LC_ALL": "C",
+    "TZ": "Asia/Kathmandu",
+    "PATH": "/bin",
+    "HOME": "/home/me",
 }
+NOT_PASSED_ON = [
+    *("MELTANO_CLI_LOG_LEVEL", "MELTANO_CLI_LOG_CONFIG", "MELTANO_EXTRACT__LOAD_SCHEMA", "DBT_PROFILE", "DBT_EMPTY"),
+    *("DBT_FULL_REFRESH", "DBT_ENGINE_SAMPLE", "TARGET_DUCKDB_HARD_DELETE", "SINGER_SDK_LOG_CONFIG", "PYTHONPATH"),
+    *("PYTHONHOME", "PYTHONWARNINGS", "TAP_TOUBIB_FULL_REFRESH", "DESTINATION_DUCKDB_PATH", "API_BASEURL", "ANYTHING"),
+]
 
 
-@pytest.mark.parametrize("name", IGNORED)
-def test_no_variable_of_a_shell_leads_a_run_elsewhere(tmp_path: Path, name: str) -> None:
-    destination = Destination(tmp_path / "x.duckdb")
-    before = make_meltano_environment(destination, {})
-    assert make_meltano_environment(destination, {name: IGNORED[name]}) == before
-    assert find_ignored({name: IGNORED[name]}) == [name]
+def test_meltano_gets_the_settings_of_the_tap_and_of_the_machine_and_nothing_else(tmp_path: Path) -> None:
+    settings = Settings(Destination(tmp_path / "x.duckdb"), MINE)
+    environment = make_environment(settings)
+    assert environment.items() >= MINE.items()
+    others = MINE | dict.fromkeys(NOT_PASSED_ON, "/elsewhere")
+    others |= {name: "/elsewhere" for name in environment if name not in MINE}
+    assert make_environment(replace(settings, environment=others)) == environment
 
 
-def test_an_empty_variable_of_meltano_counts_as_not_set(tmp_path: Path) -> None:
-    environment = make_meltano_environment(Destination(tmp_path / "x.duckdb"), {"MELTANO_CLI_LOG_FORMAT": ""})
-    assert "MELTANO_CLI_LOG_FORMAT" not in environment
-
-
-def test_what_a_user_says_of_the_tap_and_of_the_machine_reaches_it(tmp_path: Path) -> None:
-    mine = {
-        "TAP_TOUBIB_PAGE_SIZE": "50",
-        "TAP_TOUBIB__SELECT": '["patients.id"]',
-        "TAP_TOUBIB_STREAM_MAPS": "{}",
-        "HTTPS_PROXY": "http://proxy",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "MELTANO_AUTO_INSTALL": "false",
-        "REQUESTS_CA_BUNDLE": "/certificates",
-    }
-    assert mine.items() <= make_meltano_environment(Destination(tmp_path / "x.duckdb"), mine).items()
-    assert find_ignored(mine) == []
-
-
-def test_the_api_reaches_meltano_under_one_name(tmp_path: Path) -> None:
-    environment = make_meltano_environment(
-        Destination(tmp_path / "x.duckdb"), {"API_BASEURL": "http://a", "DESTINATION_DUCKDB_PATH": "b"}
-    )
-    assert environment["TAP_TOUBIB_API_URL"] == "http://a"
-    assert not {"API_BASEURL", "DESTINATION_DUCKDB_PATH"} & environment.keys()
+def test_help_needs_no_meltano_yml() -> None:
+    outcome = run(".venv/bin/toubib-connector", "run", "--help")
+    assert "API_BASEURL" in outcome.stdout
+    with pytest.raises(FileNotFoundError):
+        read_project()
 
 
 def test_a_destination_can_be_in_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert locate("~/x.duckdb") == tmp_path / "x.duckdb"
-
-
-def test_a_command_without_a_runner_is_the_local_one(tmp_path: Path) -> None:
-    path = str(tmp_path / "x.duckdb")
-    outcome = run("env", "-u", "RUNNER", "bin/toubib-connector", "where", DESTINATION_DUCKDB_PATH=path)
-    assert (outcome.returncode, outcome.stdout) == (0, f"{path}\n")
+    assert locate("~/x.duckdb").path == tmp_path / "x.duckdb"
 
 
 def test_a_symbolic_link_is_the_file_that_it_points_to(tmp_path: Path) -> None:
     (tmp_path / "link.duckdb").symlink_to(tmp_path / "real.duckdb")
-    assert locate(str(tmp_path / "link.duckdb")) == tmp_path / "real.duckdb"
+    assert locate(str(tmp_path / "link.duckdb")).path == tmp_path / "real.duckdb"
 
 
 @pytest.mark.parametrize(
@@ -192,15 +193,10 @@ def test_a_symbolic_link_is_the_file_that_it_points_to(tmp_path: Path) -> None:
         ("motherduck:patients", "is not a file"),
         ("s3://bucket/x.duckdb", "is not a file"),
         ("~nobody-of-this-name/x.duckdb", "names the home of a user that does not exist"),
-        ("raw.duckdb", "DuckDB would call its database raw"),
-        ("Main.DuckDB", "DuckDB would call its database Main"),
-        (".TEMP.prod.duckdb", "DuckDB would call its database TEMP"),
-        *((f"a{character}b.duckdb", "dbt takes no ") for character in "'\"#;\n\t"),
-        ("wh?t.duckdb", "DuckDB takes no ? in a path"),
-        ("wh?t/x.duckdb", "DuckDB takes no ? in a path"),
-        ("information_schema", "DuckDB would call its database information_schema"),
-        ("x" * 240, "the names of the files beside it would be too long"),
-        ("x\udce9.duckdb", "DuckDB takes names in UTF-8 only"),
+        ("raw.duckdb", "could not tell the file"),
+        (".Staging.prod.duckdb", "from its schema staging"),
+        ("x\udce9.duckdb", "is not UTF-8"),
+        ("wh?t/x.duckdb", "has a ?"),
         (".", "is a directory"),
     ],
 )
@@ -209,3 +205,10 @@ def test_what_cannot_be_the_destination_is_refused_with_the_reason(name: str, re
         locate(name)
     assert reason in failure.value.message
     assert "\n" not in failure.value.message
+
+
+def test_a_destination_that_is_refused_ends_a_command_with_one_line() -> None:
+    outcome = run(".venv/bin/toubib-connector", "status", DESTINATION_DUCKDB_PATH="md:patients")
+    assert outcome.returncode == 1
+    assert outcome.stdout.startswith("Error: md:patients is not a file. ")
+    assert len(outcome.stdout.splitlines()) == 1

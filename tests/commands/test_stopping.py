@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from threading import Timer
 from typing import Any
 
@@ -23,7 +24,17 @@ def _survive() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, lambda *_: None)
     yield
     signal.signal(signal.SIGTERM, before)
-    assert {*psutil.Process().children(recursive=True)} <= {*others}
+    # what lost its parent is a child of the machine's first process
+    wait_until_gone({*psutil.Process().children(recursive=True), *find("sleep 20")} - {*others})
+
+
+def find(text: str) -> list[psutil.Process]:
+    return [each for each in psutil.process_iter(["cmdline"]) if text in " ".join(each.info["cmdline"] or [])]
+
+
+def wait_until_gone(processes: set[psutil.Process]) -> None:
+    _, left = psutil.wait_procs(processes, timeout=2)
+    assert left == []
 
 
 def stop() -> None:
@@ -44,6 +55,30 @@ def test_a_signal_that_comes_while_meltano_is_being_started_ends_it(monkeypatch:
         module.run_until_stopped(["sleep", "10"])
     assert ended.value.code == 128 + signal.SIGTERM
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_what_a_command_has_just_started_too(tmp_path: Path, signum: signal.Signals) -> None:
+    begun = tmp_path / "begun"
+    # Meltano ends at once, and leaves a dbt that has just begun behind
+    command = ["bash", "-c", f"trap 'exit 0' TERM; (trap '' TERM; echo > {begun}; sleep 20; true) & wait"]
+
+    def stop_when_begun() -> None:
+        while not begun.exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signum)
+
+    Timer(0, stop_when_begun).start()
+    with pytest.raises(SystemExit) as ended:
+        module.run_until_stopped(command)
+    assert ended.value.code == 128 + signum
+
+
+def test_a_hang_up_that_nohup_ignores_is_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    Timer(0.1, os.kill, (os.getpid(), signal.SIGHUP)).start()
+    assert module.run_until_stopped(["sleep", "0.5"]) == 0
+    signal.signal(signal.SIGHUP, before)
 
 
 def test_what_ignores_a_signal_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,10 +72,9 @@ def test_meltano_knows_the_settings_of_the_tap(settings: dict[str, dict[str, Any
 
 def test_compose_passes_the_settings_on_that_the_environment_has(extractor: dict[str, Any]) -> None:
     passed = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())["services"]["connector"]["environment"]
-    own = {"api_url", "full_refresh", "stream_maps"}
     settings = {setting["name"] for setting in extractor["settings"] if "." not in setting["name"]}
-    names = {f"TAP_TOUBIB_{name.upper()}" for name in settings - own}
-    assert {name for name, value in passed.items() if value is None} == names | {"TOUBIB_PUBLISH"}
+    names = {f"TAP_TOUBIB_{name.upper()}" for name in settings - {"api_url", "known_ids_file"}}
+    assert names <= {name for name, value in passed.items() if value is None}
 
 
 def test_every_column_is_described(empty: Destination) -> None:
@@ -133,7 +132,7 @@ def test_the_example_of_an_env_file_has_every_setting_of_the_documents(extractor
 def test_make_help_lists_every_target() -> None:
     text = (PROJECT / "Makefile").read_text().replace("\\\n", "")
     phony = re.findall(r"^\.PHONY: (help .*)$", text, re.MULTILINE)[0].split()
-    listed = [line.split()[0] for line in run("make", "help").stdout.splitlines()]
+    listed = [line.split()[0] for line in run("make", "help").stdout.splitlines() if line.startswith("  ")]
     assert sorted(listed) == sorted(phony)
 
 

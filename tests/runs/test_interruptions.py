@@ -97,7 +97,7 @@ def test_a_run_that_is_stopped_between_loading_and_building_leaves_no_part_of_it
 def processes(destination: Destination) -> dict[int, str]:
     """Return the command lines of all processes that write to a destination."""
     found = {}
-    path = str(Writable(destination.path).tools_folder / "scratch" / destination.path.name)
+    path = str(Writable(destination.path).alias / "scratch" / "destination.duckdb")
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             if process.environ().get("TARGET_DUCKDB_FILEPATH") == path:
