@@ -12,15 +12,13 @@ class Audit:
     started_at: str
     api_url: str
     is_bundled_api: bool
-    columns: str
+    kind: str
     bookmark_before: str | None
-    kind: str | None = None
     total_items_before: int = 0
     total_items_after: int = 0
     records: int = 0
     rejected: int = 0
     deleted: int = 0
-    recovered: int = 0
     requests: int = 0
     bookmark_after: str | None = None
     ended_at: str | None = None

@@ -15,13 +15,19 @@ UPDATED_AT = "updated_at"
 DELETED_AT = "_sdc_deleted_at"
 """The column that makes a record a tombstone, by convention of Singer's targets."""
 
+EXTRACTED_AT = "_sdc_extracted_at"
+"""The column of a file that says when a record was read: a BATCH message cannot."""
+
+SYNC_STARTED_AT = "_sdc_sync_started_at"
+"""The column that names the run: `started_at` of its record in `syncs`."""
+
 INT64 = {"minimum": -(2**63), "maximum": 2**63 - 1}
 """Bounds that make the loader choose BIGINT for an integer."""
 
 JSON_TEXT = {"type": ["string", "null"], "contentMediaType": "application/json"}
 """A column of objects, arrays or mixed types is kept as JSON text."""
 
-RESERVED = {"_sdc_extracted_at", "_sdc_batched_at", DELETED_AT}
+RESERVED = {EXTRACTED_AT, "_sdc_batched_at", DELETED_AT, SYNC_STARTED_AT}
 """Names that mean something to every Singer target."""
 
 NOT_LOADABLE = re.compile(r"""[,"'`\\{}\x00-\x1f\x7f\ud800-\udfff]""")

@@ -1,52 +1,44 @@
-"""One run of the patients: what it reads, what it leaves in the state for the next one, and what it did.
+"""One run: reads what the destination lacks, then reconciles the known ids with the source.
 
-A run reads everything (a first load, or a full refresh) or what changed since the bookmark, then reconciles the known
-ids with the source. Whoever runs it
-
-1. calls `open`,
-2. writes out the pages of `read`, and when all of them are written those of `reconcile`,
-3. calls `finish`, and saves the state once more: it holds the next bookmark.
-
-Of each record that was written it says so (`note_written`), and a state is saved only after that: so none passes a
-patient by that was not written.
+Each page that is yielded has to be written before the next one is asked for. What `state` holds then is true.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from tap_toubib.audit import Audit
 from tap_toubib.client import ToubibClient
-from tap_toubib.columns import CREATED_AT, DELETED_AT, PRIMARY_KEY, UPDATED_AT
+from tap_toubib.columns import DELETED_AT, PRIMARY_KEY, UPDATED_AT
 from tap_toubib.discovery import Capabilities
+from tap_toubib.emitted import Emitted
 from tap_toubib.known_ids import KnownIds
 from tap_toubib.overlap import End, Ties
 from tap_toubib.pagination import Scanner
 from tap_toubib.plan import Order, Plan
 from tap_toubib.progress import Progress
 from tap_toubib.reconciliation import Reconciliation
-from tap_toubib.records import Page, PageDecoder, Record, list_ids
-from tap_toubib.values import EARLIEST, move, now
+from tap_toubib.records import Page, PageDecoder, Rejected, list_ids
+from tap_toubib.scope import choose_scope, look_back
+from tap_toubib.state import State
+from tap_toubib.values import move, now, to_utc
 
-CHECKPOINT = "checkpoint"
-"""The key in the state of the patients under which a first load remembers how far it came."""
+LONGEST_TEXT = 4_000_000
+"""Characters of the known ids in the state, at most: Meltano passes on lines of up to 5 MiB."""
 
 
 class Extraction:
-    """One run: the settings and the last state of the patients say what it reads.
+    """One run.
 
     Args:
-        columns: Those that are emitted.
-        reject: Takes the pages that hold rejected records.
+        columns: The columns that are emitted.
 
     Attributes:
-        audit: What it did so far.
-        known: The ids of all patients written so far and not known to be deleted.
-        high_water: The newest change that the source showed as the run was opened, never later than that: the next
-            bookmark. None if the source does not tell.
+        audit: What the run has done so far.
+        state: The state of the patients that holds once all pages yielded so far are written; None for the old state.
     """
 
     def __init__(  # noqa: PLR0913  # each is another thing that a run needs
@@ -56,154 +48,97 @@ class Extraction:
         plan: Plan,
         *,
         config: Mapping[str, Any],
-        state: Mapping[str, Any],
+        state: State,
         columns: Sequence[str],
-        reject: Callable[[Page], None],
         logger: logging.Logger,
     ) -> None:
         self._client = client
         self._plan = plan
         self._config = config
-        self._reject = reject
+        self._columns = columns
         self._logger = logger
-        page_size = min(config.get("page_size", api.page_size), api.page_size)
         self._decoder = PageDecoder(api.schema)
+        page_size = min(config.get("page_size", api.page_size), api.page_size)
         self._scanner = Scanner(client, self._decoder, page_size, config["max_parallel_requests"])
-        self._bookmark: str | None = state.get("replication_key_value")
-        self._checkpoint: dict[str, Any] | None = state.get(CHECKPOINT)
-        self.known = KnownIds.load(state)
-        self._known_before = self.known.copy()
-        self._seen = KnownIds()
-        self._is_complete = False
+        self._scope = choose_scope(config, state, plan)
+        self._emitted_before = state.emitted if self._scope.skips_repeated else {}
         # only ids that are integers, of patients that can be asked for one by one
-        is_integer = api.schema["properties"][PRIMARY_KEY]["type"] == ["integer"]
-        self._can_reconcile = is_integer and api.has_single_patients
-        self._has_creation = CREATED_AT in api.instants
-        self._opening_pages: dict[Order, Page] = {}
-        self.high_water: str | None = None
+        can_reconcile = api.has_single_patients and api.schema["properties"][PRIMARY_KEY]["type"] == ["integer"]
+        ids_file = config.get("known_ids_file") if can_reconcile else None
+        known = KnownIds.read_file(ids_file) if ids_file else state.known_ids
+        self._keeps_ids = can_reconcile and (known is not None or self._scope.has_all_ids)
+        if can_reconcile and not self._keeps_ids:
+            logger.warning("Deletions are not looked for until a full refresh: the ids of earlier runs are not known")
+        self._known = known or KnownIds()
+        self._unseen = self._known.copy()
+        self.state: dict[str, Any] | None = None
         self.audit = Audit(
             started_at=now(),
             api_url=client.address,
             is_bundled_api=api.is_bundled_api,
-            columns=",".join(sorted(columns)),
-            bookmark_before=self._bookmark,
+            kind=self._scope.kind,
+            bookmark_before=state.bookmark,
         )
 
-    def open(self) -> None:
-        """Read the first page in each order that the run begins with, and from them where the source stands."""
-        if self._plan.changes:
-            self._opening_pages = {order: self._scanner.read_newest(order) for order in self._plan.changes}
+    def read(self) -> Iterator[Page]:
+        """Yield pages of new and changed patients, of rejected records, and of tombstones."""
+        opening_pages = self._read_opening_pages()
+        high_water = self._find_high_water(opening_pages)
+        self._emitted = Emitted(self._emitted_before, high_water and look_back(high_water, self._config), self._columns)
+        if self._scope.since:
+            yield from self._read_changes(self._scope.since, opening_pages)
         else:
-            self._opening_pages = {self._plan.load: self._scanner.read_page(self._plan.load)}
-        self.audit.total_items_before = next(iter(self._opening_pages.values())).total_items
+            yield from self._read_everything(high_water, opening_pages)
+        if self._keeps_ids and not self._config.get("start_date"):
+            yield from self._reconcile(opening_pages)
+        self._decoder.warn_of_columns(self._logger)
+        self.audit.bookmark_after = high_water or self.audit.bookmark_before
+        self.audit.requests = self._client.list_requests
+        self.audit.ended_at = now()
+        self.state = self._make_final_state()
+
+    def _read_opening_pages(self) -> dict[Order, Page]:
+        """Return the first page in each order that the run begins with."""
+        if self._plan.changes:
+            pages = {order: self._scanner.read_newest(order) for order in self._plan.changes}
+        else:
+            pages = {self._plan.load: self._scanner.read_page(self._plan.load)}
+        self.audit.total_items_before = next(iter(pages.values())).total_items
+        return pages
+
+    def _find_high_water(self, opening_pages: Mapping[Order, Page]) -> str | None:
+        """Return the newest change on the opening pages, the bookmark that the run leaves; None if there is none."""
+        # a change made between two of these pages must not lift the bookmark past changes that the first one lacks; an
+        # instant in the future does not say where the source's clock is, which may be behind this one
+        latest = self.audit.started_at
         changes = [
             record[order.field]
             for order in self._plan.changes
-            for record in self._opening_pages[order].records
+            for record in opening_pages[order].records
             if record.get(order.field)
         ]
-        # what shows up between two of the pages must not lift the bookmark over what the first was too early for; and
-        # one in the future says nothing of where the source's clock stands, which may be behind this one
-        latest = self.audit.started_at
-        if changes:
-            self.high_water = max((change for change in changes if change <= latest), default=latest)
+        return max((change for change in changes if change <= latest), default=latest) if changes else None
 
-    def read(self) -> Iterator[Page]:
-        """Yield pages of what the destination lacks."""
-        since = self._choose_since()
-        if self._config["full_refresh"] or not (self._plan.changes and self._plan.is_by_id):
-            self._checkpoint = None
-        # no set can grow from the rest alone: the patients before it would be missing
-        is_whole = (not since or not self._bookmark) and not self._checkpoint
-        self.known.is_kept = self._can_reconcile and (self.known.is_kept or is_whole)
-        if since and not self._checkpoint:
-            self.audit.kind = "changes"
-            yield from self._read_changes(since, self._opening_pages)
-            return
-        self.audit.kind = "first_load" if self._plan.changes and not self._bookmark else "full"
-        checkpoint = self._checkpoint
-        high_water = checkpoint["high_water"] if checkpoint else self.high_water
-        yield from self._read_everything(high_water, checkpoint)
-        if high_water:
-            # what changed during the load; also what was committed late, if the load began in an earlier run: the next
-            # one looks back no further than to this one
-            since = self._look_back(high_water) if checkpoint else move(high_water, microseconds=1)
-            yield from self._read_changes(since, {})
-
-    def reconcile(self) -> Iterator[Page]:
-        """Yield pages of recovered patients, and tombstones, as far as the run can tell."""
-        if not self.known.is_kept or self._config.get("start_date"):
-            return
-        total_items, percent = self.audit.total_items_after, self._config["max_deleted_percent"]
-        reconciliation = Reconciliation(self._scanner, self.known, total_items, percent, self._logger)
-        pages: Iterator[Page] = iter(())
-        if self.audit.kind == "full" or (self.audit.kind == "first_load" and not self._plan.is_by_id):
-            pages = reconciliation.read_tombstones(self._known_before - self._seen)
-        elif self._plan.is_by_id:
-            pages = reconciliation.read_differences()
-        elif not self._seen:
-            reconciliation.check_deletion_limit(len(self.known))
-        for page in pages:
-            self.audit.recovered += sum(map(self._is_recovered, page.records))
-            yield self._take(page)
-
-    def finish(self) -> None:
-        """End the run: the next state to be saved holds its bookmark."""
-        self._decoder.warn_of_columns(self._logger)
-        self._checkpoint = None
-        self._is_complete = True
-        self._bookmark = self.high_water or self._bookmark
-        self.audit.bookmark_after = self._bookmark
-        self.audit.requests = self._client.list_requests
-        self.audit.ended_at = now()
-
-    def note_written(self, records: Sequence[Record]) -> None:
-        """Account for records that were written."""
-        deleted = [record for record in records if record.get(DELETED_AT)]
-        self.audit.records += len(records)
-        self.audit.deleted += len(deleted)
-        self.known.update(list_ids(records))
-        if deleted:
-            self.known.discard(list_ids(deleted))
-
-    def save(self, state: dict[str, Any]) -> None:
-        """Put into the state of the patients what the next run has to know if this one ends here."""
-        if not self.known.save(state):
-            self._logger.warning("Too many patients with too scattered ids for the state: deletions are not looked for")
-        state.pop(CHECKPOINT, None)
-        if self._checkpoint:
-            state[CHECKPOINT] = self._checkpoint
-        if self._is_complete:
-            state["synced_at"] = self.audit.started_at
-            if self._plan.changes and self._bookmark:
-                state["replication_key"] = UPDATED_AT
-                state["replication_key_value"] = self._bookmark
-
-    def _choose_since(self) -> str | None:
-        """Return the instant from which changes are wanted, None for everything."""
-        instants = []
-        if start_date := self._config.get("start_date"):
-            instants.append(move(start_date))
-        if self._bookmark and not self._config["full_refresh"]:
-            instants.append(self._look_back(self._bookmark))
-        return max(instants) if instants and self._plan.changes else None
-
-    def _look_back(self, instant: str) -> str:
-        """Return how far to read back from an instant: what is committed late carries one from before it."""
-        return move(instant, seconds=-self._config["lookback_seconds"])
-
-    def _read_everything(self, high_water: str | None, checkpoint: dict[str, Any] | None) -> Iterator[Page]:
-        order = self._plan.load
-        after = End(checkpoint["offset"], checkpoint["last_id"], Page([], 0)) if checkpoint else None
-        first = None if after else self._opening_pages.get(order)
-        # only by id, patients keep their places from one run to the next; a full refresh counts as a whole or not
-        is_resumable = self.audit.kind == "first_load" and self._plan.is_by_id and not self._config["full_refresh"]
+    def _read_everything(self, high_water: str | None, opening_pages: Mapping[Order, Page]) -> Iterator[Page]:
+        order, checkpoint = self._plan.load, self._scope.checkpoint
+        after = None
+        if checkpoint:
+            high_water = to_utc(checkpoint.high_water)
+            after = End(checkpoint.offset, checkpoint.last_id, Page([], 0))
         progress = Progress(self._logger)
+        first = None if after else opening_pages.get(order)
         for page, end in self._scanner.read_pages(order, first=first, after=after):
-            yield self._take(page)
             progress.report(end.offset + 1, page.total_items)
-            if is_resumable and high_water and end.value is not None:
-                self._checkpoint = {"offset": end.offset, "last_id": end.value, "high_water": high_water}
+            if self._scope.is_resumable and high_water and end.value is not None:
+                self.state = {
+                    "checkpoint": {"offset": end.offset, "last_id": end.value, "high_water": high_water},
+                }
+            yield self._emit(page)
+        if high_water:
+            # changes made during the load, and late commits if the load began in an earlier run: later runs look back
+            # from the bookmark of this one only
+            since = look_back(high_water, self._config) if checkpoint else move(high_water, microseconds=1)
+            yield from self._read_changes(since, {})
 
     def _read_changes(self, since: str, opening_pages: Mapping[Order, Page]) -> Iterator[Page]:
         """Yield pages of the patients changed or created since an instant, newest first."""
@@ -213,34 +148,57 @@ class Extraction:
             ties = Ties(begin=first.offset)
             for page, end in self._scanner.read_pages(order, first=first, to_the_end=False):
                 ties.add(page, end)
-                yield self._take_changes(page, order, since)
+                yield self._emit_changes(page, order, since)
                 progress.report(end.offset + 1 - first.offset)
                 if order.is_past(end.page, since):
                     break
             if ties.has_hidden_rows:
-                # in the order of a load they hide least
+                # equal values hid rows; the order of a load has the fewest of them
                 for page, _ in self._scanner.read_pages(self._plan.load):
-                    yield self._take_changes(page, order, since)
+                    yield self._emit_changes(page, order, since)
 
-    def _take_changes(self, page: Page, order: Order, since: str) -> Page:
-        records = self._take(page).records
-        return replace(page, rows=[record for record in records if order.is_changed(record, since)])
+    def _reconcile(self, opening_pages: Mapping[Order, Page]) -> Iterator[Page]:
+        """Yield pages of missed patients, and tombstones, as far as the run can find them."""
+        total_items, percent = self.audit.total_items_after, self._config["max_deleted_percent"]
+        reconciliation = Reconciliation(self._scanner, self._known, total_items, percent, self._logger)
+        pages: Iterator[Page] = iter(())
+        if self._scope.kind == "full" or (self._scope.kind == "first_load" and not self._plan.is_by_id):
+            pages = reconciliation.read_tombstones(self._unseen.copy())
+        elif self._plan.is_by_id:
+            pages = reconciliation.read_differences()
+        elif not any(page.rows for page in opening_pages.values()):
+            reconciliation.check_deletion_limit(len(self._known))
+        for page in pages:
+            yield self._emit(page)
+            for deleted in [record[PRIMARY_KEY] for record in page.records if record.get(DELETED_AT)]:
+                self._known.discard([deleted])
+                self._emitted.forget(deleted)
+                self.audit.deleted += 1
 
-    def _take(self, page: Page) -> Page:
-        """Account for a page that was read, and quarantine its rejected records."""
-        if page.rejected:
-            self._reject(page)
-            self.audit.rejected += len(page.rejected)
-            self.known.update(list_ids(page.rejected))
-        self._seen.update(list_ids(page.rows))
+    def _emit_changes(self, page: Page, order: Order, since: str) -> Page:
+        rows = [row for row in page.rows if isinstance(row, Rejected) or order.is_changed(row, since)]
+        return self._emit(replace(page, rows=rows))
+
+    def _emit(self, page: Page) -> Page:
+        """Return a page without rows that were emitted before, and account for it."""
+        emitted = replace(page, rows=[row for row in page.rows if not self._emitted.is_repeated(row)])
+        if self._unseen:
+            self._unseen.discard(list_ids(page.rows))
+        self._known.update(list_ids(emitted.rows))
+        self.audit.records += len(emitted.records)
+        self.audit.rejected += len(emitted.rejected)
         self.audit.total_items_after = page.total_items
-        return page
+        return emitted
 
-    def _is_recovered(self, record: Record) -> bool:
-        """Tell whether a patient that reconciliation found was missed; one created since the run began was not."""
-        if record.get(DELETED_AT):
-            return False
-        if not self.high_water or not self._has_creation:
-            return True
-        created_at: str = record.get(CREATED_AT) or EARLIEST
-        return created_at <= self.high_water
+    def _make_final_state(self) -> dict[str, Any]:
+        state: dict[str, Any] = {"synced_at": self.audit.started_at}
+        if self.audit.bookmark_after:
+            state |= {"replication_key": UPDATED_AT, "replication_key_value": self.audit.bookmark_after}
+        if emitted := self._emitted.to_state():
+            state["emitted"] = emitted
+        if self._keeps_ids:
+            state["known_ids"] = self._known.to_text()
+            if len(state["known_ids"]) > LONGEST_TEXT:
+                self._logger.warning("Too many scattered ids for the state: the next run looks for no deletions")
+                del state["known_ids"]
+        return state

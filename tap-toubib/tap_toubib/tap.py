@@ -13,11 +13,13 @@ from singer_sdk import Stream, Tap
 from singer_sdk import typing as th
 from singer_sdk.contrib.msgspec import MsgSpecWriter
 from singer_sdk.exceptions import ConfigurationError
+from singer_sdk.helpers._catalog import get_selected_schema
 from singer_sdk.helpers.capabilities import CapabilitiesEnum, PluginCapabilities, TapCapabilities
 
 from tap_toubib.batch_files import BatchFolder
 from tap_toubib.client import ToubibClient
 from tap_toubib.discovery import Capabilities, complete, read_document
+from tap_toubib.state import read_state
 from tap_toubib.streams.patients import PatientsStream
 from tap_toubib.streams.rejected_records import RejectedRecordsStream
 from tap_toubib.streams.syncs import SyncsStream
@@ -85,6 +87,15 @@ class TapToubib(Tap):
             description="Read every patient again and look for deletions among all of them.",
         ),
         th.Property(
+            "known_ids_file",
+            th.StringType,
+            title="File of known ids",
+            description=(
+                "Path of a text file with the ids of the patients that the destination holds as current, one integer a "
+                "line. They replace those of the state."
+            ),
+        ),
+        th.Property(
             "max_deleted_percent",
             th.IntegerType(minimum=0, maximum=100),
             default=5,
@@ -142,7 +153,8 @@ class TapToubib(Tap):
         return complete(api, self.client, entry.schema.to_dict().get("properties", {}) if entry else None)
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take the state over as it is: a run that fails then passes it on unchanged."""
+        """Take the state over as it is, if it is not damaged: a run that fails passes it on unchanged."""
+        read_state(state)
         if "bookmarks" in state:
             self.state["bookmarks"] = deepcopy(state["bookmarks"])
 
@@ -152,17 +164,15 @@ class TapToubib(Tap):
             to_utc(datetime.fromisoformat(self.config.get("start_date", "1970-01-01")))
         except ValueError as error:
             raise ConfigurationError("start_date is not an ISO 8601 date or date-time, such as 2024-01-31") from error
-        folder = BatchFolder(self.config.get("batch_config"))
+        batch_config = self.config.get("batch_config")
+        folder = BatchFolder(**batch_config) if batch_config else None
         rejected = RejectedRecordsStream(self, folder)
         patients = PatientsStream(self, folder, self.client, self.api, rejected)
         return [patients, rejected, SyncsStream(self, patients)]
 
     def setup_mapper(self) -> None:
-        """Map the streams by the catalog as they understand it: it cannot deselect what they always include."""
+        """Map the streams by their own metadata, since a catalog cannot deselect all that it names."""
+        super(Tap, self).setup_mapper()
         for stream in self.streams.values():
-            if self.input_catalog and (entry := self.input_catalog.get_stream(stream.name)):
-                entry.metadata = stream.metadata
-        super().setup_mapper()
-        for stream in self.streams.values():
-            if stream.name not in self.mapper.stream_maps:
-                self.mapper.register_raw_stream_schema(stream.name, stream.schema, stream.primary_keys)
+            schema = get_selected_schema(stream.name, stream.effective_schema, stream.mask)
+            self.mapper.register_raw_stream_schema(stream.name, schema, stream.primary_keys)

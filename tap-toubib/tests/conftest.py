@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -14,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from tap_toubib import client
+from tap_toubib.known_ids import KnownIds
 from tap_toubib.streams.patients import PatientsStream
 from tap_toubib.tap import TapToubib
 from tap_toubib.testing import Api, Row, openapi, serving
@@ -27,7 +27,7 @@ def unpack(batch: Row) -> Iterator[Row]:
         path = Path(unquote(urlsplit(url).path))
         content = path.read_bytes()
         path.unlink()
-        for line in (gzip.decompress(content) if batch["encoding"]["compression"] == "gzip" else content).splitlines():
+        for line in content.splitlines():
             record = json.loads(line)
             extracted_at = record.pop("_sdc_extracted_at")
             yield {"type": "RECORD", "stream": batch["stream"], "record": record, "time_extracted": extracted_at}
@@ -48,7 +48,9 @@ class Output:
         )
 
     def records(self, stream: str = "patients") -> list[Row]:
-        return [each["record"] for each in self.messages if each["type"] == "RECORD" and each["stream"] == stream]
+        """Return the records of a stream, without the column that names the run."""
+        records = [each["record"] for each in self.messages if each["type"] == "RECORD" and each["stream"] == stream]
+        return [{key: value for key, value in each.items() if key != "_sdc_sync_started_at"} for each in records]
 
     @property
     def ids(self) -> list[Any]:
@@ -68,10 +70,19 @@ class Output:
         return next((each["value"] for each in reversed(self.messages) if each["type"] == "STATE"), None)
 
     @property
+    def patients(self) -> Row:
+        """The last state of the patients."""
+        patients: Row = (self.state or {})["bookmarks"]["patients"]
+        return patients
+
+    @property
     def bookmark(self) -> str | None:
-        state = self.state or {}
-        value: str | None = state["bookmarks"]["patients"].get("replication_key_value")
-        return value
+        return self.patients.get("replication_key_value")
+
+    @property
+    def known_ids(self) -> list[int]:
+        """The ids that the last state holds."""
+        return [*KnownIds.from_text(self.patients["known_ids"])]
 
 
 @dataclass

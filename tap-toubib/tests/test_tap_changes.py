@@ -77,8 +77,7 @@ def test_change_committed_late_is_found_within_the_lookback(
 @pytest.mark.parametrize("instant", ["0001-01-01T00:00:00Z", "0001-01-01T00:00:30+00:00"])
 def test_lookback_ends_where_time_begins(api: Api, run: Runner, instant: str) -> None:
     api.add(1, updated_at=instant)
-    output = run()
-    assert run(state=output.state).ids == [1]
+    assert run(bookmark=run().bookmark).ids == [1]
 
 
 @pytest.mark.parametrize("form", ["2024-01-03T00:00:00Z", "2024-01-03T00:00:00+00:00", "2024-01-03T01:00:00+01:00"])

@@ -100,9 +100,8 @@ def test_columns_of_any_name_are_emitted(api: Api, run: Runner, caplog: pytest.L
     output = run(catalog=catalog_of(api))
     [record] = output.records()
     assert {name: record[name] for name in names.values()} == {name: MARKER + key for key, name in names.items()}
-    assert output.schemas["patients"]["properties"].keys() == {*names.values(), "id", "created_at", "updated_at"} | {
-        "_sdc_deleted_at"
-    }
+    ours = {"_sdc_deleted_at", "_sdc_sync_started_at"}
+    assert output.schemas["patients"]["properties"].keys() == {*names.values(), "id", "created_at", "updated_at"} | ours
     assert caplog.text.count("'ID' as ID_2, ") == 2
     assert MARKER not in caplog.text
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -45,7 +46,7 @@ def test_reconciliation_without_a_difference_costs_two_requests(
     api: Api, run: Runner, loaded: Callable[..., Row]
 ) -> None:
     output = run(state=loaded(2_000))
-    assert output.ids == [1]
+    assert output.ids == []
     assert len(api.pages) == 1 + 2
     assert api.confirmed == []
 
@@ -74,8 +75,7 @@ def test_missed_patients_are_recovered(api: Api, run: Runner, loaded: Callable[.
     state = run(state=state).state or {}
     api.rows += hidden
     output = run(state=state)
-    assert {row["id"] for row in hidden} < set(output.ids)
-    assert output.sync["recovered"] == 3
+    assert {row["id"] for row in hidden} == {*output.ids}
     assert not deleted(output)
 
 
@@ -168,9 +168,7 @@ def test_a_run_with_a_start_date_looks_for_no_deletions_and_the_next_one_without
     api.add(301, created_at=OLD, updated_at="2024-01-02T00:00:00Z")
     output = run(state=state, start_date="2023-01-01", **config)
     assert not deleted(output)
-    assert output.sync["recovered"] == 0
-    assert output.state
-    assert [*KnownIds.load(output.state["bookmarks"]["patients"])] == [*range(1, 302)]
+    assert output.known_ids == [*range(1, 302)]
     assert deleted(run(state=output.state)) == [100]
 
 
@@ -178,10 +176,9 @@ def test_patients_that_a_start_date_left_out_arrive_in_the_first_run_without_it(
     run: Runner, loaded: Callable[..., Row]
 ) -> None:
     state = loaded(300, start_date="2023-01-01")
-    assert [*KnownIds.load(state["bookmarks"]["patients"])] == [1]
+    assert run.output.known_ids == [1]
     output = run(state=state)
-    assert {*output.ids} == {*range(1, 301)}
-    assert output.sync["recovered"] == 299
+    assert {*output.ids} == {*range(2, 301)}
     assert not deleted(output)
 
 
@@ -194,19 +191,10 @@ def test_a_rejected_patient_is_neither_deleted_nor_missed(
     state = loaded(140, page_size=2)
     output = run(state=state, page_size=2, **config)
     assert not deleted(output)
-    assert output.sync["recovered"] == 0
     assert api.confirmed == []
 
 
-def test_a_patient_created_during_the_run_was_not_missed(api: Api, run: Runner, loaded: Callable[..., Row]) -> None:
-    state = loaded(300)
-    api.before[2] = lambda: api.add(301, created_at="2024-03-01T00:00:00Z", updated_at="2024-03-01T00:00:00Z")
-    output = run(state=state)
-    assert 301 in output.ids
-    assert output.sync["recovered"] == 0
-
-
-def test_created_at_that_is_not_an_instant_does_not_tell_who_was_missed(api: Api, run: Runner) -> None:
+def test_missed_patients_are_found_where_created_at_is_not_an_instant(api: Api, run: Runner) -> None:
     api.offer("id", "created_at", "updated_at", created_at={"type": "integer"})
     for key in range(1, 301):
         api.rows.append({"id": key, "created_at": key, "updated_at": BOOKMARK if key == 1 else OLD})
@@ -215,7 +203,6 @@ def test_created_at_that_is_not_an_instant_does_not_tell_who_was_missed(api: Api
     api.rows += hidden
     output = run(state=state, lookback_seconds=0)
     assert {row["id"] for row in hidden} <= {*output.ids}
-    assert output.sync["recovered"] == 2
 
 
 @pytest.mark.parametrize("by", [-150, -1, 1, 10, 150])
@@ -313,31 +300,16 @@ def test_any_answer_but_404_is_not_a_deletion(
     assert f"GET /v1/patients/7 answered {status}" in caplog.text
 
 
-def test_a_damaged_set_of_ids_is_told_of(run: Runner, loaded: Callable[..., Row]) -> None:
-    state = loaded(3)
-    state["bookmarks"]["patients"]["known_ids"] = "AAAA"
-    with pytest.raises(ConfigurationError, match="`known_ids` in the state"):
-        run(state=state)
-
-
 def test_ids_too_scattered_for_a_state_are_told_of_and_not_reconciled(
     api: Api, run: Runner, loaded: Callable[..., Row], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("tap_toubib.known_ids.LONGEST_TEXT", 100)
+    monkeypatch.setattr("tap_toubib.extraction.LONGEST_TEXT", 100)
     api.rows += [{"id": 1_000 * key, "created_at": OLD, "updated_at": OLD} for key in range(10, 100)]
     state = loaded(5)
-    assert "deletions are not looked for" in caplog.text
+    assert "looks for no deletions" in caplog.text
     assert "known_ids" not in state["bookmarks"]["patients"]
     remove(api, 20_000)
     assert not deleted(run(state=state))
-
-
-def test_states_are_fewer_the_longer_they_are(api: Api, run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PatientsStream, "STATE_MSG_FREQUENCY", 10)
-    api.rows += [{"id": 100_000 * key, "created_at": OLD, "updated_at": OLD} for key in range(1, 1_000)]
-    messages = run().messages
-    size = sum(len(str(each)) for each in messages if each["type"] == "STATE")
-    assert size < 2 * sum(len(str(each)) for each in messages if each["type"] == "RECORD")
 
 
 def test_text_ids_are_not_reconciled(api: Api, run: Runner) -> None:
@@ -356,8 +328,7 @@ def test_zero_and_negative_ids_are_ids(api: Api, run: Runner, ids: list[int], co
     for key in ids:
         api.rows.append({"id": key, "created_at": OLD, "updated_at": BOOKMARK if key == 5 else OLD})
     state = run(page_size=4).state
-    assert state
-    assert [*KnownIds.load(state["bookmarks"]["patients"])] == [*ids]
+    assert run.output.known_ids == [*ids]
     remove(api, -7, 0)
     output = run(state=state, page_size=4, max_deleted_percent=50, **config)
     assert deleted(output) == sorted(api.confirmed) == [-7, 0]
@@ -391,24 +362,47 @@ def test_patients_on_many_rows_that_cover_pages_are_read(api: Api, run: Runner) 
 
 
 @both_ways
-def test_a_first_load_that_begins_again_finds_who_was_deleted_since_it_began(
-    api: Api, run: Runner, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("sortable", [("id", "updated_at"), ("email", "updated_at"), ("id",)], ids=str)
+@pytest.mark.parametrize("config", [{}, {"full_refresh": True}], ids=str)
+def test_a_run_without_a_state_that_is_given_the_ids_of_the_destination_finds_its_deletions(
+    api: Api, run: Runner, tmp_path: Path, sortable: tuple[str, ...], config: dict[str, Any]
 ) -> None:
-    api.offer("email", "updated_at", email={"type": "string"})
+    api.offer(*sortable, email={"type": "string"})
     for key in range(1, 101):
-        api.add(key, created_at=OLD, updated_at=OLD, email=f"{key:03}@example.org")
-    monkeypatch.setattr(PatientsStream, "STATE_MSG_FREQUENCY", 10)
-    api.before[8] = api.fail
-    with pytest.raises(RetriableAPIError):
-        run(page_size=10, max_parallel_requests=1)
-    api.before.clear()
-    state = run.output.state
-    assert state
-    assert len(KnownIds.load(state["bookmarks"]["patients"])) > 30
+        api.add(key, created_at=OLD, updated_at=OLD)
+    path = tmp_path / "ids.txt"
+    path.write_text("".join(f"{key}\n" for key in range(1, 103)))
     remove(api, 3)
-    output = run(state=state, page_size=10)
-    assert output.sync["kind"] == "first_load"
-    assert deleted(output) == [3]
+    output = run(known_ids_file=str(path), page_size=10, **config)
+    assert output.sync["kind"] == "full"
+    assert deleted(output) == [3, 101, 102]
+    assert output.known_ids == sorted({*range(1, 101)} - {3})
+
+
+@both_ways
+def test_ids_of_the_destination_replace_those_of_the_state(
+    run: Runner, loaded: Callable[..., Row], tmp_path: Path
+) -> None:
+    state = loaded(100)
+    path = tmp_path / "ids.txt"
+    path.write_text("".join(f"{key}\n" for key in range(2, 102)))
+    output = run(state=state, known_ids_file=str(path))
+    assert output.sync["kind"] == "changes"
+    assert deleted(output) == [101]
+    # the destination lacks the one, although the last run emitted it
+    assert output.ids == [1, 101]
+
+
+@pytest.mark.parametrize("content", [None, "1\n7.5\n", "1\nP7\n", f"{2**63}\n", "1\n\u00b2\n"], ids=ascii)
+def test_file_of_ids_that_cannot_be_read_ends_the_run(
+    api: Api, run: Runner, tmp_path: Path, content: str | None
+) -> None:
+    api.add(1)
+    path = tmp_path / "ids.txt"
+    if content:
+        path.write_text(content)
+    with pytest.raises(ConfigurationError, match=f"^known_ids_file: .*{path}"):
+        run(known_ids_file=str(path))
 
 
 @pytest.mark.parametrize("sortable", [("id", "updated_at"), ("email", "updated_at"), ("id",)], ids=str)
@@ -435,7 +429,7 @@ def test_a_full_refresh_after_a_backup_was_restored_shows_the_source_as_it_is(
     assert output.sync["kind"] == "full"
     after = run(state=output.state)
     assert not deleted(after)
-    assert after.sync["recovered"] == 0
+    assert after.ids == [] or sortable == ("id",)
 
 
 @both_ways
@@ -508,10 +502,8 @@ def test_differences_among_a_million_are_found_with_few_requests(
     api = LargeApi()
     api.offer("id", "updated_at")
     api.ids = [key for key in million if key not in removed]
-    patients = {"replication_key_value": BOOKMARK}
     known = KnownIds(million) - KnownIds(hidden)
-    known.is_kept = True
-    known.save(patients)
+    patients = {"replication_key_value": BOOKMARK, "known_ids": known.to_text()}
     with serving(api):
         output = run(state={"bookmarks": {"patients": patients}}, api_url=api.url)
     assert {*deleted(output)} == {*api.confirmed} == removed

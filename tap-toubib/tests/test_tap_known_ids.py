@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pyroaring import BitMap64
 
 from tap_toubib.known_ids import KnownIds
 from tap_toubib.records import list_ids, reject
@@ -17,18 +13,10 @@ IDS = st.integers(-(2**63), 2**63 - 1) | st.integers(-50, 50)
 
 
 @given(st.sets(IDS))
-def test_state_gives_back_the_ids_it_was_given(ids: set[int]) -> None:
-    state: dict[str, Any] = {}
-    assert KnownIds(ids, is_kept=True).save(state)
-    assert [*KnownIds.load(state)] == sorted(ids)
-    assert len(KnownIds.load(state)) == len(ids)
-
-
-@given(st.sets(IDS))
-def test_coding_can_be_written_in_two_lines(ids: set[int]) -> None:
-    bitmap = BitMap64([each + 2**63 for each in ids])
-    text = base64.b64encode(bitmap.serialize()).decode() if bitmap else ""
-    assert {*KnownIds.load({"known_ids": text})} == ids
+def test_text_gives_back_the_ids_it_was_made_of(ids: set[int]) -> None:
+    known = KnownIds.from_text(KnownIds(ids).to_text())
+    assert [*known] == sorted(ids)
+    assert len(known) == len(ids)
 
 
 @given(st.sets(IDS), st.none() | IDS, st.none() | IDS)

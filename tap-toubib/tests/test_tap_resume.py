@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from singer_sdk.exceptions import RetriableAPIError
 
-from tap_toubib.known_ids import KnownIds
 from tap_toubib.streams.patients import PatientsStream
 from tap_toubib.testing import Api
 
@@ -31,32 +31,51 @@ def state(api: Api, run: Runner, monkeypatch: pytest.MonkeyPatch) -> dict[str, A
     return run.output.state
 
 
-def test_the_state_holds_a_checkpoint_the_ids_written_before_it_and_no_bookmark(
-    run: Runner, state: dict[str, Any]
-) -> None:
-    patients = state["bookmarks"]["patients"]
+def test_the_state_holds_a_checkpoint_and_nothing_else(run: Runner, state: dict[str, Any]) -> None:
     kinds = [each["type"] for each in run.output.messages]
     written = run.output.messages[: len(kinds) - kinds[::-1].index("STATE")]
     ids = [each["record"]["id"] for each in written if each["type"] == "RECORD"]
-    assert [*KnownIds.load(patients)] == ids == [*range(1, 12 if run.folder else 16)]
-    assert patients["checkpoint"] == {"offset": 10, "last_id": 11, "high_water": "2024-01-30T00:00:00.000000Z"}
-    assert "replication_key_value" not in patients
+    # records leave one by one: the state comes before the page has ended
+    last_id = 16 if run.folder else 11
+    assert {*range(1, last_id + 1)} <= {*ids} <= {*range(1, 17)}
+    checkpoint = {"offset": last_id - 1, "last_id": last_id, "high_water": "2024-01-30T00:00:00.000000Z"}
+    assert state["bookmarks"]["patients"] == {"checkpoint": checkpoint}
 
 
-def test_the_next_run_goes_on_from_there(run: Runner, api: Api, state: dict[str, Any]) -> None:
+def test_the_next_run_goes_on_from_there_and_looks_for_no_deletions(
+    run: Runner, api: Api, state: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    last_id = state["bookmarks"]["patients"]["checkpoint"]["last_id"]
     output = run(state=state, page_size=6, max_parallel_requests=1)
-    # the newest one again: what was committed late would stand behind it
-    assert output.ids == [*range(11, 31), 30]
-    # the last two compare by rank
-    assert [page["offset"] for page in api.pages[:-2] if page["sort_field"] == "id"] == ["10", "15", "20", "25"]
-    assert output.state
-    assert [*KnownIds.load(output.state["bookmarks"]["patients"])] == [*range(1, 31)]
-    del output.state["bookmarks"]["patients"]["known_ids"]
-    assert output.state["bookmarks"]["patients"] == {
+    assert output.sync["kind"] == "first_load"
+    assert output.ids == [*range(last_id, 31)]
+    offsets = [int(page["offset"]) for page in api.pages if page["sort_field"] == "id"]
+    assert offsets == [*range(last_id - 1, 26, 5)]
+    assert caplog.text.count("Deletions are not looked for until a full refresh") == 1
+    patients = {**output.patients}
+    assert patients.pop("emitted").keys() == {"30"}
+    assert patients == {
         "replication_key": "updated_at",
         "replication_key_value": "2024-01-30T00:00:00.000000Z",
         "synced_at": output.sync["started_at"],
     }
+    # not in later runs either, until all ids were read
+    del api.rows[4]
+    assert not run(state=output.state).ids
+    full = run(state=output.state, full_refresh=True, max_deleted_percent=100)
+    assert full.known_ids == [row["id"] for row in api.rows]
+
+
+def test_a_load_that_goes_on_finds_deletions_if_it_is_given_the_ids_of_the_destination(
+    run: Runner, api: Api, state: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "ids.txt"
+    path.write_text("\n".join(map(str, range(1, 17))))
+    del api.rows[2]
+    output = run(state=state, page_size=6, max_deleted_percent=50, known_ids_file=str(path))
+    assert output.sync["kind"] == "first_load"
+    assert [record["id"] for record in output.records() if "_sdc_deleted_at" in record] == [3]
+    assert output.known_ids == [1, 2, *range(4, 31)]
 
 
 def test_a_checkpoint_does_not_count_where_changes_cannot_be_told_any_more(
@@ -76,7 +95,7 @@ def test_what_was_removed_before_the_checkpoint_hides_no_patient_after_it(
     run: Runner, api: Api, state: dict[str, Any]
 ) -> None:
     del api.rows[:4]
-    assert set(run(state=state, page_size=6, max_deleted_percent=100).ids) >= set(range(12, 31))
+    assert set(run(state=state, page_size=6, max_deleted_percent=100).ids) >= set(range(17, 31))
 
 
 def test_what_changed_before_the_checkpoint_since_the_load_began_is_caught_up(
@@ -107,6 +126,6 @@ def test_ids_that_are_text_compare_by_the_rules_of_the_service(run: Runner, api:
     for row in api.rows:
         row["id"] = f"P{row['id']:02}"
     # for this service small letters and capitals are one: only before the checkpoint there is a small one
-    state["bookmarks"]["patients"]["checkpoint"]["last_id"] = "p11"
+    state["bookmarks"]["patients"]["checkpoint"] |= {"offset": 10, "last_id": "p11"}
     del api.rows[:4]
     assert set(run(state=state, page_size=6).ids) >= {f"P{patient}" for patient in range(12, 31)}

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cached_property
 
-from singer_sdk import Tap
 from singer_sdk import typing as th
 from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig
 from singer_sdk.helpers.types import Context
 
-from tap_toubib.batch_files import BatchFolder, BatchWriter
+from tap_toubib.batch_files import BatchWriter
+from tap_toubib.columns import SYNC_STARTED_AT
 from tap_toubib.records import Page, Record
 from tap_toubib.streams.base import FileStream
 
@@ -26,49 +25,34 @@ class RejectedRecordsStream(FileStream):
         ),
         th.Property("reason", th.StringType, description="What is wrong with it."),
         th.Property("record", th.StringType, description="The record as JSON text."),
+        th.Property(SYNC_STARTED_AT, th.DateTimeType, description="The run: its `started_at` in `syncs`."),
     ).to_dict()
+    _is_announced = False
 
-    def __init__(self, tap: Tap, folder: BatchFolder) -> None:
-        super().__init__(tap, folder)
-        self._is_announced = False
-        self._files: list[str] = []
-
-    @cached_property
-    def _batch_config(self) -> BatchConfig | None:
-        return self.get_batch_config(self.config)
-
-    @cached_property
-    def _writer(self) -> BatchWriter | None:
-        return BatchWriter(self._folder, self.name) if self._batch_config else None
-
-    def write(self, page: Page) -> None:
-        """Emit the rejected records of a page when they are met, so that no state message can pass them by."""
-        if not self.selected:
+    def write(self, page: Page, sync_started_at: str) -> None:
+        """Emit the rejected records of a page, before a state can pass them by."""
+        if not self.selected or not page.rejected:
             return
         if not self._is_announced:
             self._write_schema_message()
             self._is_announced = True
-        names = self.schema["properties"]
-        records = [{name: getattr(each, name) for name in names} for each in page.rejected]
-        if self._writer:
-            self._writer.write(records, page.read_at)
-            self._files += self._writer.take_files()
-            return
-        for record in records:
-            self._write_record_message(record)
-
-    def hand_over(self) -> None:
-        """Name the files that were written: to be called in front of each state."""
-        if self._files and self._batch_config:
-            self._write_batch_message(self._batch_config.encoding, self._files)
-            self._files = []
+        names = ("id", "field", "reason", "record")
+        run = {SYNC_STARTED_AT: sync_started_at}
+        records = [{name: getattr(each, name) for name in names} | run for each in page.rejected]
+        if folder := self.get_batch_config(self.config):
+            with BatchWriter(folder, self.name) as writer:
+                writer.write(records, page.read_at)
+                self._write_batch_message(folder.encoding, writer.take_files())
+        else:
+            for record in records:
+                self._write_record_message(record)
 
     def get_batches(
         self, batch_config: BatchConfig, context: Context | None = None
     ) -> Iterable[tuple[BaseBatchFileEncoding, list[str]]]:
-        """Return nothing: what there is was written when it was met."""
+        """Return nothing: the patients' run has written all of them."""
         return ()
 
     def get_records(self, context: Context | None) -> Iterable[Record]:
-        """Return nothing: what there is was written when it was met."""
+        """Return nothing: the patients' run has written all of them."""
         return ()

@@ -1,4 +1,4 @@
-"""The stream of the audit records, one a run: what was done, and from which bookmark to which."""
+"""The stream of the audit records, one a run."""
 
 from __future__ import annotations
 
@@ -20,22 +20,20 @@ COUNT = th.IntegerType(**INT64)
 
 
 class SyncsStream(Stream):
-    """One record a run: what was done, and from which bookmark to which."""
+    """One record a run: what it did, and from which bookmark to which."""
 
     name = "syncs"
     schema = th.PropertiesList(
         th.Property("started_at", th.DateTimeType, description="When the first request was sent."),
         th.Property("ended_at", th.DateTimeType, description="When the last record was read."),
-        th.Property("kind", th.StringType, description="first_load, changes, or full: everything once more."),
+        th.Property("kind", th.StringType, description="first_load, changes, or full (everything once more)."),
         th.Property("api_url", th.StringType, description="The base URL of the source, without credentials."),
         th.Property("is_bundled_api", th.BooleanType, description="Whether the source is the bundled API."),
-        th.Property("columns", th.StringType, description="The columns that were emitted, joined by commas."),
         th.Property("total_items_before", COUNT, description="Patients in the source at the first request."),
         th.Property("total_items_after", COUNT, description="Patients in the source at the last request."),
-        th.Property("records", COUNT, description="Records of patients emitted, repetitions and tombstones included."),
+        th.Property("records", COUNT, description="Records of patients that were emitted, tombstones included."),
         th.Property("rejected", COUNT, description="Records that could not be loaded."),
         th.Property("deleted", COUNT, description="Patients found to be deleted from the source."),
-        th.Property("recovered", COUNT, description="Patients recovered: missed before, and found by reconciliation."),
         th.Property("requests", COUNT, description="Pages asked for, failed attempts included."),
         th.Property("bookmark_before", th.DateTimeType, description="The bookmark that the run found."),
         th.Property("bookmark_after", th.DateTimeType, description="The bookmark that the run left."),
@@ -47,7 +45,7 @@ class SyncsStream(Stream):
 
     @property
     def metadata(self) -> MetadataMapping:
-        """The catalog's metadata: all of it is included, since what a run did is needed by the next one."""
+        """The catalog's metadata, in which nothing can be deselected: the history depends on it."""
         metadata = super().metadata
         metadata.root.inclusion = Metadata.InclusionType.AUTOMATIC if self._patients.selected else None
         metadata.root.selected = self._patients.selected
@@ -56,7 +54,7 @@ class SyncsStream(Stream):
         return metadata
 
     def get_batch_config(self, config: Mapping[str, Any]) -> None:
-        """Return nothing: one record needs no file."""
+        """Return None: one record needs no file."""
 
     def get_records(self, context: Context | None) -> Iterator[Record]:
         """Yield the audit record of this run."""

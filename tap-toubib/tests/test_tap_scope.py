@@ -1,0 +1,65 @@
+"""What a run reads, as a table of its settings, its state and the plan."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from tap_toubib.plan import BY_ID, Order, Plan
+from tap_toubib.scope import Scope, choose_scope
+from tap_toubib.state import Checkpoint, State
+
+BY_UPDATE = Order("updated_at", "desc", is_instant=True)
+BY_ID_AND_UPDATE = Plan(BY_ID, (BY_UPDATE,))
+BY_UPDATE_ONLY = Plan(BY_UPDATE, (BY_UPDATE,))
+BY_ID_ONLY = Plan(BY_ID, ())
+
+HIGH_WATER = datetime(2024, 1, 2, tzinfo=UTC)
+CHECKPOINT = Checkpoint(offset=99, last_id=100, high_water=HIGH_WATER)
+LOADED = State(replication_key_value=HIGH_WATER, synced_at="2024-01-03T00:00:00.000000Z")
+BEGUN = State(checkpoint=CHECKPOINT)
+
+FIRST_LOAD = Scope("first_load", is_resumable=True)
+RESUMED = Scope("first_load", checkpoint=CHECKPOINT, is_resumable=True, has_all_ids=False)
+CHANGES = Scope("changes", "2024-01-01T23:59:00.000000Z", has_all_ids=False, skips_repeated=True)
+FEBRUARY = "2024-02-01T00:00:00.000000Z"
+START = {"start_date": "2024-02-01"}
+IDS = {"known_ids_file": "ids.txt"}
+FULL_REFRESH = {"full_refresh": True}
+
+
+@pytest.mark.parametrize(
+    ("plan", "state", "config", "expected"),
+    [
+        (BY_ID_AND_UPDATE, State(), {}, FIRST_LOAD),
+        (BY_UPDATE_ONLY, State(), {}, Scope("first_load")),
+        (BY_ID_ONLY, State(), {}, Scope("full")),
+        (BY_ID_AND_UPDATE, State(), FULL_REFRESH, Scope("first_load")),
+        (BY_ID_AND_UPDATE, State(), IDS, Scope("full")),
+        (BY_ID_AND_UPDATE, State(), IDS | FULL_REFRESH, Scope("full")),
+        (BY_ID_AND_UPDATE, State(), START, Scope("changes", FEBRUARY)),
+        (BY_ID_AND_UPDATE, BEGUN, {}, RESUMED),
+        (BY_ID_AND_UPDATE, BEGUN, START, RESUMED),
+        (BY_ID_AND_UPDATE, BEGUN, IDS, RESUMED),
+        (BY_ID_AND_UPDATE, BEGUN, FULL_REFRESH, Scope("first_load")),
+        (BY_UPDATE_ONLY, BEGUN, {}, Scope("first_load")),
+        (BY_ID_ONLY, BEGUN, {}, Scope("full")),
+        (BY_ID_AND_UPDATE, LOADED, {}, CHANGES),
+        (BY_UPDATE_ONLY, LOADED, {}, CHANGES),
+        (BY_ID_ONLY, LOADED, {}, Scope("full")),
+        (BY_ID_AND_UPDATE, LOADED, IDS, Scope("changes", CHANGES.since, has_all_ids=False)),
+        (BY_ID_AND_UPDATE, LOADED, {"lookback_seconds": 0}, replace(CHANGES, since="2024-01-02T00:00:00.000000Z")),
+        (BY_ID_AND_UPDATE, LOADED, START, replace(CHANGES, since=FEBRUARY)),
+        (BY_ID_AND_UPDATE, LOADED, FULL_REFRESH, Scope("full")),
+        (BY_ID_AND_UPDATE, LOADED, FULL_REFRESH | START, Scope("changes", FEBRUARY, has_all_ids=False)),
+        # an API that could not tell changes so far
+        (BY_ID_AND_UPDATE, State(synced_at=LOADED.synced_at), {}, Scope("full")),
+    ],
+)
+def test_scope_follows_from_the_settings_the_state_and_the_plan(
+    plan: Plan, state: State, config: dict[str, Any], expected: Scope
+) -> None:
+    assert choose_scope({"full_refresh": False, "lookback_seconds": 60} | config, state, plan) == expected
