@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -73,6 +74,18 @@ class Target:
         config = {"default_target_schema": "raw", "add_metadata_columns": True, "temp_dir": str(self.folder)} | config
         with duckdb.connect(str(self.path)) as connection:
             Loader(connection, config, lambda text: self.states.append(json.loads(text)["bookmark"])).load(lines)
+
+    def watch(self, look: Callable[[], Any], *messages: Message, **config: Any) -> list[Any]:
+        """Load messages; return what can be seen after each of them."""
+        seen = []
+
+        def lines() -> Iterator[bytes]:
+            for message in messages:
+                yield json.dumps(message).encode()
+                seen.append(look())
+
+        self.load_lines(lines(), **config)
+        return seen
 
     def fail(self, *lines: Message | str) -> str:
         """Load what cannot be loaded; return the message, which never quotes a value."""
@@ -170,19 +183,14 @@ class TestRows:
         assert target.query(query) == [([1, 2],), ([3, 4],), ([5, 6],)]
 
     def test_the_files_of_records_belong_to_the_owner_alone(self, target: Target) -> None:
-        modes: list[int] = []
-
-        def lines() -> Iterator[bytes]:
-            for message in (schema(), record(id=1), state(1)):
-                yield json.dumps(message).encode()
-                modes.extend(file.stat().st_mode & 0o777 for file in target.folder.iterdir())
-
         umask = os.umask(0)
         try:
-            target.load_lines(lines())
+            modes = target.watch(
+                lambda: [file.stat().st_mode & 0o777 for file in target.folder.iterdir()], schema(), record(id=1)
+            )
         finally:
             os.umask(umask)
-        assert set(modes) == {0o600}
+        assert modes == [[], [0o600]]
 
 
 class TestColumns:
@@ -240,32 +248,15 @@ class TestColumns:
 
 class TestStates:
     def test_a_state_is_passed_on_when_everything_before_it_is_committed(self, target: Target) -> None:
-        passed: list[int] = []
-
-        def lines() -> Iterator[bytes]:
-            for message in (
-                *(schema(), record(id=1), state(1), record(id=2), record(id=3), state(2), record(id=4), state(3)),
-            ):
-                yield json.dumps(message).encode()
-                passed.append(len(target.states))
-
-        target.load_lines(lines(), batch_size_rows=2)
+        messages = [record(id=1), state(1), record(id=2), record(id=3), state(2), record(id=4), state(3)]
+        seen = target.watch(target.states.copy, schema(), *messages, batch_size_rows=2)
         # the second record completes a batch of two, so the first state is due; the fourth one completes another
-        assert passed == [0, 0, 0, 1, 1, 1, 2, 3]
-        assert target.states == [1, 2, 3]
+        assert seen == [[], [], [], [1], [1], [1], [1, 2], [1, 2, 3]]
 
     def test_a_state_behind_a_batch_is_passed_on_at_once(self, target: Target, tmp_path: Path) -> None:
-        seen: list[list[int]] = []
-
-        def lines() -> Iterator[bytes]:
-            for number in (1, 2):
-                yield json.dumps(schema()).encode()
-                yield json.dumps(batch(write(tmp_path / f"{number}.jsonl", {"id": number}))).encode()
-                yield json.dumps(state(number)).encode()
-                seen.append(list(target.states))
-
-        target.load_lines(lines())
-        assert seen == [[1], [1, 2]]
+        first, second = (batch(write(tmp_path / f"{number}.jsonl", {"id": number})) for number in (1, 2))
+        seen = target.watch(target.states.copy, schema(), first, state(1), schema(), second, state(2))
+        assert seen == [[], [], [1], [1], [1], [1, 2]]
 
     def test_a_state_waits_for_the_records_of_every_stream(self, target: Target, tmp_path: Path) -> None:
         file = write(tmp_path / "1.jsonl", {"id": 1})
@@ -352,22 +343,24 @@ class TestFailures:
 CONFIG = {"default_target_schema": "raw", "add_metadata_columns": True}
 
 
-def run(
-    path: Path, *messages: Message, config: Message | bytes = CONFIG, lock_timeout: float = 30, zone: str = "UTC"
-) -> subprocess.CompletedProcess[str]:
-    """Run the target in a process of its own, as Meltano does."""
+def make_command(path: Path, config: Message | bytes = CONFIG, lock_timeout: float = 600) -> list[str]:
     config_file = path.parent / "config.json"
-    config_file.write_bytes(
-        json.dumps({"filepath": str(path)} | config).encode() if isinstance(config, dict) else config
-    )
+    text = json.dumps({"filepath": str(path)} | config).encode() if isinstance(config, dict) else config
+    config_file.write_bytes(text)
     code = f"from target_duckdb_append import cli; cli.LOCK_TIMEOUT = {lock_timeout}; cli.main()"
+    return [sys.executable, "-c", code, "--config", str(config_file)]
+
+
+def run(path: Path, *messages: Message, zone: str = "UTC", **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run the target in a process of its own, as Meltano does."""
     return subprocess.run(
-        [sys.executable, "-c", code, "--config", str(config_file)],
+        make_command(path, **options),
         check=False,
         input="".join(json.dumps(message) + "\n" for message in messages),
         capture_output=True,
         text=True,
         env=os.environ | {"TZ": zone},
+        timeout=120,
     )
 
 
@@ -440,6 +433,17 @@ class TestCommand:
         outcome = run(tmp_path / "patients.duckdb", schema(), record(id=VALUE))
         assert outcome.returncode == 1
         assert outcome.stderr == "Cannot load patients: a value of the field id does not fit its type, BIGINT\n"
+
+    def test_a_state_is_printed_while_the_tap_goes_on(self, tmp_path: Path) -> None:
+        command = make_command(tmp_path / "patients.duckdb")
+        buffered = os.environ | {"PYTHONUNBUFFERED": ""}
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=buffered) as process:
+            assert process.stdin
+            assert process.stdout
+            process.stdin.write(json.dumps(state(1)).encode() + b"\n")
+            process.stdin.flush()
+            printed, *_ = select.select([process.stdout], [], [], 60)
+            assert [stream.readline() for stream in printed] == [b'{"bookmark": 1}\n']
 
     def test_it_waits_for_a_process_that_reads_the_file(self, tmp_path: Path) -> None:
         path = tmp_path / "patients.duckdb"
