@@ -12,10 +12,10 @@ from typing import Any
 
 from meltano.core.logging import console_log_formatter, json_formatter
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
-from toubib_connector.log import has_terminal, say
+from toubib_connector.log import COLORS, has_terminal, say
 
 TAP, LOADER, DBT = "tap-toubib", "target-duckdb", "dbt"
 ERROR_PRIORITY = [LOADER, TAP, DBT, "meltano"]
@@ -73,9 +73,22 @@ class Display(logging.Handler):
         super().__init__()
         path = os.environ.get("TOUBIB_PROGRESS")
         self._file = Path(path) if path else None
-        self._live: Progress | None = None
-        self._tasks: dict[str, TaskID] = {}
-        self._done: dict[str, int] = {}
+        self._live = Progress(
+            TextColumn(f"{{task.description:{max(map(len, LABELS.values()))}}}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[count]}"),
+            Times(),
+            console=Console(),
+            expand=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            disable=not has_terminal(),
+        )
+        self._tasks = {
+            plugin: self._live.add_task(label, start=False, visible=False, total=None, count="")
+            for plugin, label in LABELS.items()
+        }
+        self._patients_read: int | None = None
         self._tests_passed = 0
         self._steps: dict[str, float] = {}
         self._next_percent = LINE_EVERY
@@ -89,13 +102,13 @@ class Display(logging.Handler):
             return
         try:
             self._show(record.msg, record.levelno)
+            self._file.write_text(json.dumps(self._describe()))
         except Exception:  # noqa: BLE001 (as logging's own handlers do)
             self.handleError(record)
 
     def close(self) -> None:
         """Leave the terminal as it was."""
-        if self._live:
-            self._live.stop()
+        self._live.stop()
         super().close()
 
     def _show(self, event: dict[str, Any], level: int) -> None:
@@ -119,58 +132,44 @@ class Display(logging.Handler):
             self._show_progress(plugin, event)
         elif event.get("success"):
             self._end(TAP if event["block_type"] == "ExtractLoadBlocks" else DBT, event["duration_seconds"])
-        self._keep()
 
     def _start(self, plugin: str) -> None:
         """Show a bar for a step, without a number yet."""
-        if plugin in self._tasks or not has_terminal():
-            return
-        if self._live is None:
-            self._live = Progress(
-                TextColumn(f"{{task.description:{max(map(len, LABELS.values()))}}}"),
-                BarColumn(bar_width=None),
-                TextColumn("{task.fields[count]}"),
-                Times(),
-                console=Console(),
-                expand=True,
-                redirect_stdout=False,
-                redirect_stderr=False,
-            )
+        if not self._live.tasks[self._tasks[plugin]].started:
             self._live.start()
-        self._tasks[plugin] = self._live.add_task(LABELS[plugin], total=None, count="")
+            self._live.start_task(self._tasks[plugin])
+            self._live.update(self._tasks[plugin], visible=True)
 
     def _show_progress(self, plugin: str, event: dict[str, Any]) -> None:
         done, total, rate = event["done"], event.get("total"), event.get("rate")
-        self._done[plugin] = done
+        count = (f"{done:,} of {total:,}" if total else f"{done:,}") + (f" ({rate:,.0f}/s)" if rate else "")
+        self._live.update(self._tasks[plugin], completed=done, total=total, count=count)
         self._tests_passed += event.get("is_passed_test", False)
-        if self._live:
-            count = (f"{done:,} of {total:,}" if total else f"{done:,}") + (f" ({rate:,.0f}/s)" if rate else "")
-            self._live.update(self._tasks[plugin], completed=done, total=total, count=count)
-        elif plugin == TAP and total and 100 * done / total >= self._next_percent:
-            self._next_percent = 100 * done // total + LINE_EVERY
-            self._print(event["event"], plugin)
+        if plugin == TAP:
+            self._patients_read = done
+            if self._live.disable and total and 100 * done / total >= self._next_percent:
+                self._next_percent = 100 * done // total + LINE_EVERY
+                self._print(event["event"], plugin)
 
     def _end(self, plugin: str, seconds: float) -> None:
-        done = self._done.get(plugin, 0)
+        task = self._live.tasks[self._tasks[plugin]]
+        if number := task.total or task.completed:
+            self._live.update(task.id, total=number, completed=number, count=f"{number:,.0f}")
+        else:
+            self._live.update(task.id, total=1, completed=1)
+        self._live.stop_task(task.id)
         self._steps["load" if plugin == TAP else "build"] = round(seconds, 1)
-        if self._live and plugin in self._tasks:
-            task = self._live.tasks[list(self._tasks).index(plugin)]
-            number = int(task.total or done)
-            self._live.update(task.id, total=1, completed=1, count=f"{number:,}" if number else "")
-            self._live.stop_task(task.id)
-        elif plugin == TAP:
-            self._print(f"Extracted and loaded in {seconds:.1f} seconds", plugin)
-        elif done:
-            self._print(f"Built and tested in {seconds:.1f} seconds: {done} models and tests", plugin)
+        if self._live.disable and (plugin == TAP or number):
+            step = "Extracted and loaded" if plugin == TAP else "Built and tested"
+            self._print(f"{step} in {seconds:.1f} seconds", plugin)
         if plugin == TAP:
             self._start(DBT)
 
     def _print(self, message: str, plugin: str, level: str = "info") -> None:
-        if self._live:
-            style = "yellow" if level == "warning" else ""
-            self._live.console.print(message, style=style, markup=False, highlight=False)
-        else:
+        if self._live.disable:
             say(message, level, plugin)
+        else:
+            self._live.console.print(message, style=COLORS.get(level), markup=False, highlight=False)
 
     def _keep_error(self, plugin: str, event: dict[str, Any]) -> None:
         message = " ".join(str(event.get("err") or event["event"]).split())
@@ -182,12 +181,14 @@ class Display(logging.Handler):
             # the loader writes plain text, the reason last; a signal would have ended it without one
             self._errors[LOADER] = ""
 
-    def _keep(self) -> None:
-        """Write down how far the run came, and why it failed."""
+    def _describe(self) -> dict[str, Any]:
+        """Return how far the run came, and why it failed."""
         if LOADER in self._errors:
             # its last lines can arrive after Meltano says that it ended
             self._errors[LOADER] = self._last_of_loader
-        reasons = [self._errors[plugin] for plugin in ERROR_PRIORITY if plugin in self._errors]
-        kept = {"reason": reasons[0] if reasons else None, "patients_read": self._done.get(TAP)}
-        if self._file:
-            self._file.write_text(json.dumps(kept | {"tests_passed": self._tests_passed, "steps": self._steps}))
+        return {
+            "reason": next((self._errors[plugin] for plugin in ERROR_PRIORITY if plugin in self._errors), None),
+            "patients_read": self._patients_read,
+            "tests_passed": self._tests_passed,
+            "steps": self._steps,
+        }
