@@ -25,13 +25,16 @@ class Case:
     """
 
     observations: list[tuple[str | None, int | None, int]]
-    versions: list[tuple[str, str, str | None, str | None]]
+    versions: list[tuple[str | None, str, str | None, str | None]]
 
 
 US = "00.000001"
 FAR = 3 * 24 * 60
-REFRESHES = [(50, 52), (55, 57)]
-"""When full refreshes began and ended; one that was killed has no row in raw.syncs."""
+NULL = "NULL"
+RUNS = {0: "changes", 50: "full", 53: "changes", 55: "first_load", 58: "full"}
+"""The kinds of the runs that ended well, by the minute in which they began."""
+KILLED = 42
+"""When a full refresh began that was killed: it has no row in raw.syncs."""
 CASES = {
     "a patient seen once": Case([("A", 1, 10)], [("A", "01:00", None, None)]),
     "the same content again": Case([("A", 1, 10), ("A", 1, 20)], [("A", "01:00", None, None)]),
@@ -71,7 +74,7 @@ CASES = {
     ),
     "updated_at a little in the future": Case(
         [("A", 1, 10), ("C", 50, 20), ("B", 40, 30)],
-        [("A", "01:00", "40:00", "change"), ("B", "40:00", "50:00", "change"), ("C", "50:00", None, None)],
+        [("A", "01:00", "30:00", "change"), ("B", "30:00", f"30:{US}", "change"), ("C", f"30:{US}", None, None)],
     ),
     "updated_at far in the future": Case(
         [("A", 1, 10), ("B", FAR, 20), ("C", 25, 30)],
@@ -79,7 +82,7 @@ CASES = {
     ),
     "updated_at far in the future, until that is near": Case(
         [("A", FAR + 5, 10), ("A", FAR + 5, FAR - 20), ("B", FAR - 39, FAR)],
-        [("A", "10:00", "21:00", "change"), ("B", "21:00", "05:00", "change"), ("A", "05:00", None, None)],
+        [("A", "10:00", "21:00", "change"), ("B", "21:00", "40:00", "change"), ("A", "40:00", None, None)],
     ),
     "deleted": Case([("A", 1, 10), (None, 20, 20)], [("A", "01:00", "20:00", "deletion")]),
     "deleted twice": Case([("A", 1, 10), (None, 20, 20), (None, 30, 30)], [("A", "01:00", "20:00", "deletion")]),
@@ -97,13 +100,31 @@ CASES = {
         [("A", "01:00", "20:00", "deletion"), ("A", "30:00", f"30:{US}", "change"), ("B", f"30:{US}", None, None)],
     ),
     "deleted by a source whose clock is behind its updated_at": Case(
-        [("A", 30, 25), (None, 28, 28)], [("A", "30:00", f"30:{US}", "deletion")]
+        [("A", 30, 25), (None, 28, 28)], [("A", "25:00", "28:00", "deletion")]
     ),
     "older content, not read by a full refresh": Case(
         [("B", 9, 20), ("A", 5, 40)], [("A", "05:00", "09:00", "change"), ("B", "09:00", None, None)]
     ),
     "older content, read by a full refresh that was killed": Case(
         [("B", 9, 20), ("A", 5, 45)], [("A", "05:00", "09:00", "change"), ("B", "09:00", None, None)]
+    ),
+    "read and found to be deleted at the same instant": Case(
+        [("A", 1, 20), (None, 20, 20)], [("A", "01:00", "20:00", "deletion")]
+    ),
+    "a null beside a value under the same updated_at": Case(
+        [("A", 1, 10), (NULL, 1, 20)], [("A", "01:00", None, None)]
+    ),
+    "a null before a value under the same updated_at": Case(
+        [(NULL, 1, 10), ("A", 1, 20)], [("A", "01:00", None, None)]
+    ),
+    "a null between two values under the same updated_at": Case(
+        [("A", 1, 10), (NULL, 1, 20), ("B", 1, 30)], [("A", "01:00", "30:00", "change"), ("B", "30:00", None, None)]
+    ),
+    "a null beside a value without updated_at": Case(
+        [("A", None, 10), (NULL, None, 20)], [("A", "10:00", "20:00", "change"), (None, "20:00", None, None)]
+    ),
+    "a null under a later updated_at": Case(
+        [("A", 1, 10), (NULL, 5, 20)], [("A", "01:00", "05:00", "change"), (None, "05:00", None, None)]
     ),
     "restored to what it was": Case(
         [("A", 1, 10), ("B", 9, 20), ("A", 1, 51)],
@@ -135,6 +156,10 @@ CASES = {
     "restored before it was deleted": Case(
         [("B", 9, 20), (None, 51, 51), ("A", 5, 56)], [("B", "09:00", "51:00", "deletion"), ("A", "56:00", None, None)]
     ),
+    "restored to two states, seen newest first": Case(
+        [("B", 9, 20), ("C", 7, 51), ("A", 5, 52)],
+        [("B", "09:00", "52:00", "change"), ("A", "52:00", f"52:{US}", "change"), ("C", f"52:{US}", None, None)],
+    ),
     "changed while a full refresh reads, seen newest first": Case(
         [("A", 1, 10), ("B", 50, 51), ("A", 1, 52)], [("A", "01:00", "50:00", "change"), ("B", "50:00", None, None)]
     ),
@@ -142,7 +167,7 @@ CASES = {
 
 
 def minute(number: int | None) -> str:
-    return "null" if number is None else f"(timestamp '2024-01-01' + interval {number} minutes)"
+    return "null" if number is None else f"(timestamptz '2024-01-01 00:00:00Z' + interval {number} minutes)"
 
 
 @pytest.fixture(scope="module")
@@ -157,22 +182,30 @@ def built(tmp_path_factory: pytest.TempPathFactory, dbt: Dbt) -> Destination:
 
 
 def append(path: Path, half: int) -> None:
-    """Append the observations of the cases, the first half of each or the second."""
+    """Append the observations of the cases, the first half of each or the second, and the runs of that half."""
     rows = [
-        f"({patient}, {'null' if name is None else repr(name)}, {minute(None if name is None else at)}, "
-        f"{minute(observed)}, {minute(40 + half)}, {'null' if name else minute(at)})"
+        f"({patient}, nullif({'null' if name is None else repr(name)}, '{NULL}'), "
+        f"{minute(None if name is None else at)}, {minute(observed)}, {minute(40 + half)}, "
+        f"{'null' if name else minute(at)}, {minute(run_of(observed))})"
         for patient, case in enumerate(CASES.values())
         for index, (name, at, observed) in enumerate(case.observations)
         if half == 2 * index // len(case.observations)
     ]
-    columns = "id, first_name, updated_at, _sdc_extracted_at, _sdc_batched_at, _sdc_deleted_at"
+    columns = "id, first_name, updated_at, _sdc_extracted_at, _sdc_batched_at, _sdc_deleted_at, _sdc_sync_started_at"
     with duckdb.connect(str(path)) as connection:
+        connection.execute("set TimeZone = 'UTC'")
         connection.execute(f"insert into raw.patients ({columns}) values {', '.join(rows)}")
-        started, ended = map(minute, REFRESHES[half])
-        connection.execute(
-            "insert into raw.syncs (started_at, ended_at, kind, total_items_after, _sdc_batched_at) "
-            f"values ({started}, {ended}, 'full', {len(current())}, {minute(40 + half)})"
-        )
+        for started, kind in RUNS.items():
+            if half == (started > KILLED):
+                connection.execute(
+                    "insert into raw.syncs (started_at, kind, total_items_after, _sdc_batched_at) "
+                    f"values ({minute(started)}, '{kind}', {len(current())}, {minute(40 + half)})"
+                )
+
+
+def run_of(observed: int) -> int:
+    """Return the minute in which the run began that made an observation."""
+    return max(started for started in (*RUNS, KILLED) if started <= observed)
 
 
 def current() -> list[int]:

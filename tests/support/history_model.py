@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 DAY = 24 * 60 * 60 * 1_000_000
 NEVER = -DAY * 1_000_000
@@ -14,18 +13,20 @@ Content = tuple[str | None, ...]
 
 @dataclass(frozen=True)
 class Observation:
-    """What was seen of a patient; instants are microseconds.
+    """An observation of a patient; instants are microseconds.
 
     Attributes:
-        observed: When it was seen.
+        run: When the run began that made it.
+        observed: When it was made.
         updated: The source's `updated_at`.
-        deleted: When the patient was found to be deleted from the source; None in any other observation.
+        is_deletion: Whether the patient was found to be deleted from the source.
         content: The value of each column.
     """
 
+    run: int
     observed: int
     updated: int | None
-    deleted: int | None
+    is_deletion: bool
     content: Content
 
 
@@ -34,16 +35,12 @@ class Run:
     """A run that ended.
 
     Attributes:
-        started: When it began.
-        ended: When it ended.
+        started: When it began, by its machine's clock.
         is_full: Whether it read everything.
-        emitted: Whether it emitted each column.
     """
 
     started: int
-    ended: int
     is_full: bool
-    emitted: tuple[bool, ...]
 
 
 @dataclass
@@ -53,9 +50,26 @@ class Version:
     content: Content
     valid_from: int
     observed: int
+    run: int
     updated: int | None
     valid_to: int | None = None
     ended_by: str | None = None
+
+
+@dataclass
+class Entry:
+    """An observation in its place.
+
+    Attributes:
+        seen: When it was made, the clock corrected.
+        position: The source time that it is placed by; None before any.
+        source_time: Its own source time.
+    """
+
+    observation: Observation
+    seen: int
+    position: int | None
+    source_time: int | None
 
 
 def versions(observations: list[Observation], runs: list[Run]) -> list[Version]:
@@ -63,73 +77,81 @@ def versions(observations: list[Observation], runs: list[Run]) -> list[Version]:
 
     Args:
         observations: In any order, repetitions included.
-        runs: In the order of their starts.
+        runs: In the order in which they were loaded.
     """
-    seen = sorted(observations, key=lambda one: one.observed)
     result: list[Version] = []
-    last_begin = last_place = None
-    last_content: Content | None = None
-    for place, source, one in timeline(informed(seen, runs), runs):
-        content = None if one.deleted is not None else one.content
-        if content is not None and content == last_content:
-            result[-1].updated = one.updated
-            result[-1].observed = min(one.observed, result[-1].observed)
-        elif content != last_content:
-            changed_in_place = one.deleted is None and source == last_place
-            begin = one.observed if source is None or changed_in_place else source
-            begin = begin if one.deleted is None else one.deleted
-            begin = begin if last_begin is None else max(begin, last_begin + 1)
-            if last_content is not None:
+    begins: list[int] = []
+    latest = NEVER
+    content: Content | None = None
+    for entry in timeline(complete(observations, runs), runs):
+        one = entry.observation
+        before, content = content, None if one.is_deletion else one.content
+        if content != before:
+            begin = entry.seen
+            if entry.source_time is not None and entry.source_time > latest:
+                begin = min(entry.source_time, entry.seen)
+            begin = max([begin, *(begins[-1:] and [begins[-1] + 1])])
+            begins.append(begin)
+            if before is not None:
                 result[-1].valid_to = begin
-                result[-1].ended_by = "change" if content is not None else "deletion"
+                result[-1].ended_by = "deletion" if content is None else "change"
             if content is not None:
-                result.append(Version(content, begin, one.observed, one.updated))
-            last_begin = begin
-        last_content = content
-        last_place = place
+                result.append(Version(content, begin, entry.seen, one.run, one.updated))
+        elif content is not None:
+            result[-1].updated = one.updated
+            if entry.seen < result[-1].observed:
+                result[-1].observed, result[-1].run = entry.seen, one.run
+        latest = max(latest, entry.seen if one.is_deletion else NEVER if entry.position is None else entry.position)
     return result
 
 
-def informed(seen: list[Observation], runs: list[Run]) -> list[Observation]:
-    """Replace nulls that are unknown by the value known last, or else first, under the same `updated_at`."""
+def complete(observations: list[Observation], runs: list[Run]) -> list[Observation]:
+    """Return the observations in the order in which they were made, unknown nulls replaced."""
+    ordered = sorted(observations, key=lambda one: (correct(one.observed, one, runs), one.observed, one.is_deletion))
 
-    def is_known(one: Observation, column: int) -> bool:
-        earlier = [run for run in runs if run.started <= one.observed]
-        return one.content[column] is not None or (earlier[-1] if earlier else runs[0]).emitted[column]
+    by_clock = sorted(observations, key=lambda one: one.observed)
 
     def value(one: Observation, column: int) -> str | None:
-        alike = [other for other in seen if other.deleted is None and other.updated == one.updated]
-        known = [other for other in alike if is_known(other, column)]
-        before = [other for other in known if other.observed <= one.observed]
-        return (before[-1] if before else known[0]).content[column] if known else None
+        alike = [other for other in by_clock if other.updated == one.updated and other.content[column] is not None]
+        before = [other for other in alike if other.observed <= one.observed]
+        return (before[-1] if before else alike[0]).content[column] if alike else None
 
-    return [replace(one, content=tuple(value(one, column) for column in range(len(one.content)))) for one in seen]
+    return [
+        one
+        if one.updated is None or one.is_deletion
+        else replace(one, content=tuple(value(one, column) for column in range(len(one.content))))
+        for one in ordered
+    ]
 
 
-def timeline(seen: list[Observation], runs: list[Run]) -> list[tuple[int, int | None, Observation]]:
-    """Return the observations in their order, each with where it stands and its source time."""
-    result: list[tuple[int, int | None, Observation]] = []
-    newest = barrier = NEVER
-    newest_before: dict[int, int] = {}
-    for one in seen:
-        stated = one.deleted if one.deleted is not None else one.updated
-        if one.deleted is None and stated is not None and stated > one.observed + DAY:
-            stated = None
-        known_before = None
-        for run in runs:
-            if run.is_full and run.started <= one.observed <= run.ended:
-                known_before = newest_before.setdefault(run.started, newest)
-        if one.deleted is not None:
-            known_before = newest
-        is_restored = stated is not None and known_before is not None and stated < known_before
+def correct(instant: int, one: Observation, runs: list[Run]) -> int:
+    """Return an instant of an observation's run, which was before all runs that were loaded later."""
+    starts = [run.started for run in runs]
+    later = starts[starts.index(one.run) + 1 :] if one.run in starts else []
+    return min([instant, *(start - 1 for start in later)])
 
-        is_placed_by_itself = stated is not None and stated > barrier and not is_restored
-        place = stated if is_placed_by_itself and stated is not None else newest
-        entry = (place, stated if is_placed_by_itself else None, one)
-        result.insert(bisect_right([other[0] for other in result], place), entry)
 
-        newest = max(newest, NEVER if stated is None else stated)
-        if is_restored or one.deleted is not None:
-            barrier = newest
-    assert all(before[0] <= after[0] for before, after in pairwise(result))
-    return result
+def timeline(ordered: list[Observation], runs: list[Run]) -> list[Entry]:
+    """Return the observations in their places. An era is ordered by source time, and follows the era before it."""
+    full = {run.started for run in runs if run.is_full}
+    eras: list[list[Entry]] = [[]]
+    last_era = NEVER
+    of_runs: list[tuple[int, int]] = []
+    for one in ordered:
+        seen, run = correct(one.observed, one, runs), correct(one.run, one, runs)
+        source_time = one.updated if one.updated is not None and one.updated < seen + DAY else None
+        known = max([time for start, time in of_runs if start < run], default=NEVER)
+        is_restored = one.run in full and source_time is not None and source_time < known
+        era = seen if one.is_deletion else run if is_restored else NEVER
+        if era > last_era:
+            eras.append([])
+            last_era = era
+        position = source_time
+        if position is None and not one.is_deletion:
+            position = max([NEVER, *(entry.source_time for entry in eras[-1] if entry.source_time is not None)])
+        place = NEVER if position is None else position
+        positions = [NEVER if entry.position is None else entry.position for entry in eras[-1]]
+        eras[-1].insert(bisect_right(positions, place), Entry(one, seen, position, source_time))
+        if source_time is not None:
+            of_runs.append((run, source_time))
+    return [entry for era in eras for entry in era]

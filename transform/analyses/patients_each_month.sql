@@ -9,7 +9,7 @@ with steps as (
 ),
 
 months as (
-  select unnest(generate_series(min(month), max(month), interval 1 month)) as month from steps
+  select unnest(generate_series(min(month), date_trunc('month', now()), interval 1 month)) as month from steps
 )
 
 select

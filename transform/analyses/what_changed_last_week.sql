@@ -6,5 +6,5 @@ select
   old,
   new
 from main.patient_changes
-where patient_changes.changed_at > now() at time zone 'UTC' - interval 7 days
+where patient_changes.changed_at > now() - interval 7 days
 order by patient_changes.changed_at desc, patient_id, field;

@@ -19,5 +19,5 @@ select
   event,
   patient_id as patient
 from events
-where events.happened_at > now() at time zone 'UTC' - interval 7 days
+where events.happened_at > now() - interval 7 days
 order by events.happened_at desc, patient_id;

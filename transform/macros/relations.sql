@@ -1,5 +1,4 @@
-{# Views name schema and table, not the database: DuckDB calls that after the file, and a copied or renamed file would
-   be left with views of nothing. #}
+{# A view keeps the database's name, which DuckDB derives from the file's: without it, a renamed copy still answers. #}
 {% macro ref() %}
   {{ return(builtins.ref(*varargs, **kwargs).include(database=false)) }}
 {% endmacro %}

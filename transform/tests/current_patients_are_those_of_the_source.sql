@@ -3,11 +3,7 @@
 
 with counts as (
   select
-    (
-      select total_items_after from {{ ref('syncs') }}
-      order by started_at desc
-      limit 1
-    ) as in_the_source,
+    (select arg_max(total_items_after, _sdc_batched_at) from {{ source('raw', 'syncs') }}) as in_the_source,
     (select count(*) from {{ ref('patients') }}) as in_the_destination
 )
 

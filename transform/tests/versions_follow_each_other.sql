@@ -1,8 +1,18 @@
 -- of each patient: numbered from 1 on, no interval empty or from before the end of the one before, a gap only after a
 -- deletion, a change only where something differs, and nothing after the current version
-{% set contents = bundle(attributes() + ['created_at']) %}
 
-with versions as (
+with untested as (
+  select
+    *,
+    struct_pack(*columns(* exclude (
+      patient_version_id, patient_id, version_number, valid_from, valid_to, is_current, ended_by, observed_at,
+      sync_started_at, updated_at
+    ))) as content
+  from {{ ref('patients_history') }}
+  where patient_id in (select patient_id from {{ ref('untested_patients') }})
+),
+
+versions as (
   select
     patient_version_id,
     version_number,
@@ -10,13 +20,12 @@ with versions as (
     valid_to,
     is_current,
     ended_by,
-    {{ contents }} as contents,
-    lag({{ contents }}) over in_order as contents_before,
+    content,
+    lag(content) over in_order as content_before,
     lag(valid_to) over in_order as valid_to_before,
     lag(ended_by) over in_order as ended_by_before,
     row_number() over in_order as expected_number
-  from {{ ref('patients_history') }}
-  where {{ is_untested() }}
+  from untested
   window in_order as (partition by patient_id order by valid_from, version_number)
 ),
 
@@ -33,7 +42,7 @@ checked as (
     expected_number > 1 and valid_to_before is null as follows_the_current_one,
     valid_from < valid_to_before as starts_early,
     ended_by_before = 'change' and valid_from > valid_to_before as follows_a_gap,
-    (ended_by_before = 'change' and contents is not distinct from contents_before) as is_the_same
+    (ended_by_before = 'change' and content is not distinct from content_before) as is_the_same
   from versions
 )
 

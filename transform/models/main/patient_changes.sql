@@ -1,36 +1,37 @@
-{{ config(materialized='view') }}
-
-{% set names = attributes() + ['created_at'] %}
-
 -- a version is joined to the one before, rather than found by a window over all, so that few are read for few instants
-with pairs as (
+with versions as (
   select
-    {% for name in names %}
-      cast(previous.{{ quoted(name) }} as string) as old_{{ loop.index }},
-      cast(versions.{{ quoted(name) }} as string) as new_{{ loop.index }},
-    {% endfor %}
+    patient_id,
+    version_number,
+    valid_from,
+    ended_by,
+    cast(struct_pack(*columns(* exclude (
+      patient_version_id, patient_id, version_number, valid_from, valid_to, is_current, ended_by, observed_at,
+      sync_started_at, updated_at
+    ))) as map(varchar, varchar)) as content  -- noqa: LT01
+  from {{ ref('patients_history') }}
+),
+
+fields as (
+  select
     versions.patient_id,
-    versions.version_number,
-    versions.valid_from
-  from {{ ref('patients_history') }} as versions
-  inner join {{ ref('patients_history') }} as previous
+    unnest(map_keys(versions.content)) as field,
+    previous.content as old_content,
+    versions.content as new_content,
+    versions.valid_from as changed_at,
+    versions.version_number
+  from versions
+  inner join versions as previous
     on versions.patient_id = previous.patient_id and versions.version_number - 1 = previous.version_number
-  where versions.version_number > 1 and previous.ended_by = 'change'
+  where previous.ended_by = 'change'
 )
 
 select
   patient_id,
   field,
-  old,
-  new,
-  valid_from as changed_at,
+  old_content[field] as old,
+  new_content[field] as new,
+  changed_at,
   version_number
-from pairs
-unpivot include nulls (
-  (old, new) for field in (
-    {% for name in names %}
-      (old_{{ loop.index }}, new_{{ loop.index }}) as {{ quoted(name) }}{{ ',' if not loop.last }}
-    {% endfor %}
-  )
-)
-where old is distinct from new
+from fields
+where old_content[field] is distinct from new_content[field]

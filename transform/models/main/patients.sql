@@ -1,10 +1,3 @@
-{{ config(materialized='view') }}
-
-select
-  patient_id,
-  {{ columns(attributes()) }},
-  created_at,
-  updated_at,
-  observed_at
+select * exclude (patient_version_id, version_number, valid_from, valid_to, is_current, ended_by, sync_started_at)
 from {{ ref('patients_history') }}
 where is_current

@@ -1,20 +1,19 @@
 -- dbt writes descriptions into the file for tables and views only
 {{ config(
   materialized='table_function',
-  parameters=[columns(['at'])],
+  parameters=['"at"'],
   persist_docs={},
-  post_hook='comment on macro table main.{{ this.identifier }} is {{ duckdb_escape_comment(model.description) }}'
+  post_hook='comment on macro table main.patients_as_of is {{ duckdb_escape_comment(model.description) }}'
 ) }}
-
-select
-  patient_id,
-  {{ columns(attributes()) }},
-  created_at,
-  updated_at,
-  observed_at
+{% set instant %}
+  case
+    -- a text that names a zone, or an instant that has one
+    when regexp_matches(cast("at" as varchar), ':.*[A-Za-z+-]') then try_cast("at" as timestamptz)
+    else try_cast("at" as timestamp) at time zone 'UTC'
+  end
+{% endset %}
+select * exclude (patient_version_id, version_number, valid_from, valid_to, is_current, ended_by, sync_started_at)
 from {{ ref('patients_history') }}
--- a keyword since DuckDB 1.3
--- noqa: disable=RF06
 where
-  valid_from <= {{ utc(columns(['at'])) }}
-  and (valid_to > {{ utc(columns(['at'])) }} or is_current)
+  valid_from <= coalesce({{ instant }}, error('patients_as_of needs an instant, such as 2026-01-31 12:00'))
+  and (valid_to > {{ instant }} or is_current)

@@ -1,14 +1,16 @@
-{% set names = raw_columns('patients') %}
+-- A column of the source that has a name of patients_history's own is called `source_<name>`.
+{% set own = [
+  'patient_version_id', 'patient_id', 'version_number', 'valid_from', 'valid_to', 'is_current', 'ended_by',
+  'observed_at', 'sync_started_at'
+] %}
+{% set taken = raw_columns() | map(attribute='name') | select('in', own) | list %}
 
 select
-  {{ raw_value('id', names) }} as patient_id,
-  {% for name, name_in_raw in raw_attributes().items() %}
-    {{ raw_value(name_in_raw, names) }} as {{ quoted(name) }},
+  {{ values_of_all_types('id') }} as patient_id,
+  columns(lambda c: not regexp_full_match(c, '(id|created_at|updated_at)(_\d{8}_\d{4}.*)?') and c not in {{ own }}),
+  {% for name in taken %}
+    {{ name }} as source_{{ name }},
   {% endfor %}
-  {{ raw_value('created_at', names) }} as created_at,
-  {{ raw_value('updated_at', names) }} as updated_at,
-  {{ raw_value('_sdc_deleted_at', names) }} as _sdc_deleted_at,
-  {{ bucket() }}
-  _sdc_extracted_at,
-  _sdc_batched_at
+  {{ values_of_all_types('created_at', 'timestamptz') }} as created_at,
+  {{ values_of_all_types('updated_at', 'timestamptz') }} as updated_at
 from {{ source('raw', 'patients') }}

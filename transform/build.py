@@ -1,0 +1,128 @@
+"""Build and test the models in the DuckDB file that DBT_DUCKDB_PATH names, unless there is nothing to build.
+
+With arguments it looks for no reason not to: options are those of `dbt build`, others are a dbt command, such as
+`docs generate`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import duckdb
+
+PROJECT = Path(__file__).parent
+LOCK_TIMEOUT = 30
+"""Seconds to wait for another process to close the file."""
+
+# unit tests show that the rules are right, not that the data are
+BUILD = ("build", "--exclude-resource-type", "unit_test")
+
+COLUMNS = """
+select string_agg(column_name || ' ' || data_type) from duckdb_columns()
+where schema_name = 'raw' and table_name = 'patients'
+"""
+
+HAS_NOTHING_NEW = """
+select
+  digest = $digest
+  -- otherwise the clock was set back, and new rows look old
+  and built_until <= now()
+  and built_until <= tested_until
+  and coalesce((select max(_sdc_batched_at) from raw.patients) <= tested_until, true)
+  and coalesce((select max(_sdc_batched_at) from raw.rejected_records) <= tested_until, true)
+  -- a new row in raw.syncs says what the observations of its run are worth
+  and not exists (
+    from raw.syncs
+    where _sdc_batched_at > built_until and started_at <= (select max(_sdc_sync_started_at) from raw.patients)
+  )
+  and (select arg_max(total_items_after, _sdc_batched_at) from raw.syncs)
+    is not distinct from
+    (select arg_max(total_items_after, _sdc_batched_at) from raw.syncs where _sdc_batched_at <= tested_until)
+from bookkeeping.builds
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Return the exit code of a dbt command."""
+    try:
+        connection = connect(os.environ["DBT_DUCKDB_PATH"])
+    except duckdb.Error as error:
+        print(f"Error: {str(error).splitlines()[0]}", file=sys.stderr)
+        return 1
+    # held while dbt runs: nobody else can open the file in between
+    with connection:
+        if not arguments and has_nothing_new(connection):
+            print("Nothing to build: raw holds nothing new and transform/ is unchanged")
+            return 0
+        os.environ.setdefault("DBT_MEMORY_LIMIT", find_memory_limit())
+        from dbt.cli.main import dbtRunner  # noqa: PLC0415 -- takes longer than the look above
+
+        command = arguments if arguments and not arguments[0].startswith("-") else [*BUILD, *arguments]
+        if not dbtRunner().invoke(command).success:
+            return 1
+        if command[0] == "build":
+            connection.execute(
+                "update bookkeeping.builds set tested_until = built_until, digest = ?", [compute_digest(connection)]
+            )
+    return 0
+
+
+def connect(path: str) -> duckdb.DuckDBPyConnection:
+    """Open the file as soon as no other process has it open.
+
+    Raises:
+        duckdb.Error: Another process does not close it, or it is not a DuckDB file.
+    """
+    deadline = time.monotonic() + LOCK_TIMEOUT
+    while True:
+        try:
+            return duckdb.connect(path)
+        except duckdb.IOException as error:
+            holder = re.search(r"Conflicting lock is held in (.*?\(PID \d+\))", str(error))
+            if not holder:
+                raise
+            if time.monotonic() > deadline:
+                raise duckdb.IOException(f"{holder[1]} has {path} open. Close it there and run again.") from error
+        time.sleep(1)
+
+
+def has_nothing_new(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Return whether everything in raw was built and tested, by the models as they are."""
+    with suppress(duckdb.CatalogException, duckdb.BinderException):  # nothing was built yet
+        [(result,)] = connection.execute(HAS_NOTHING_NEW, {"digest": compute_digest(connection)}).fetchall()
+        return bool(result)
+    return False
+
+
+def compute_digest(connection: duckdb.DuckDBPyConnection) -> str:
+    """Return a digest of the files of the project and of the columns that they find in raw.patients."""
+    [(columns,)] = connection.execute(COLUMNS).fetchall()
+    digest = hashlib.sha256(str(columns).encode())
+    for file in sorted(PROJECT.rglob("*")):
+        if file.suffix in {".md", ".py", ".sql", ".yml"} and file.relative_to(PROJECT).parts[0] not in {
+            "logs",
+            "target",
+        }:
+            digest.update(f"\0{file.relative_to(PROJECT)}\0".encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+def find_memory_limit() -> str:
+    """Return TOUBIB_MEMORY_LIMIT, or else a quarter of the memory of the machine or the container."""
+    if limit := os.environ.get("TOUBIB_MEMORY_LIMIT"):
+        return limit
+    sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):  # another version of cgroups, or "max"
+            sizes.append(int(Path(file).read_text()))
+    return f"{max(250, min(sizes) // 4 // 1_000_000)}MB"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
