@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import sqlite3
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import insert, select
-from support import Destination, bundled_api
+from support import PROJECT, Destination, bundled_api
+from support import run as command
 
 from toubib_api import change
 from toubib_api.database import patients_table, transaction
@@ -47,11 +45,13 @@ def test_a_deleted_patient_is_closed_and_one_that_returns_is_opened_again(destin
     with transaction(api.database) as connection:
         rows = {row["id"]: dict(row) for row in connection.execute(select(patients_table)).mappings()}
     removed = change(api.database, updates=0, creations=0, removals=3, seed=1).removed
-    assert "0 new, 0 changed, 3 deleted" in run(destination, api)
+    run(destination, api)
+    assert destination.changes() == {"deleted": 3}
     assert current_ids(destination) == api.patients().keys()
     with transaction(api.database) as connection:
         connection.execute(insert(patients_table), [rows[patient] for patient in removed[:2]])
-    assert "0 new, 2 changed, 0 deleted, 2 recovered, 0 rejected" in run(destination, api)
+    run(destination, api)
+    assert destination.changes() == {"returned": 2}
     assert current_ids(destination) == api.patients().keys()
     versions = destination.query(f"""
         select patient_id, version_number, ended_by, is_current from main.patients_history
@@ -77,51 +77,70 @@ def test_an_emptied_source_closes_nobody(destination: Destination, api: Api) -> 
     assert "TAP_TOUBIB_MAX_DELETED_PERCENT=100" in line
     assert destination.rows("main.patients_history") == before
     outcome = destination.run("run", f"--api-url={api.url}", TAP_TOUBIB_MAX_DELETED_PERCENT="100")
-    assert "0 new, 0 changed, 400 deleted" in outcome.stdout
+    assert outcome.returncode == 0, outcome.stdout
+    assert destination.changes() == {"deleted": 400}
     assert current_ids(destination) == set()
 
 
-@pytest.mark.parametrize("lost", ["", ".meltano.db"], ids=["data", "state"])
-def test_data_without_state_and_state_without_data_are_noticed_and_fixed(
-    destination: Destination, api: Api, lost: str
-) -> None:
+def test_data_whose_state_is_lost_are_kept_and_every_patient_is_read_again(destination: Destination, api: Api) -> None:
     assert NOTICED not in run(destination, api)
     change(api.database, updates=3, creations=2, removals=2, seed=1)
-    destination.path.with_name(destination.path.name + lost).unlink()
+    destination.path.with_name(f"{destination.path.name}.meltano.db").unlink()
+    assert NOTICED in run(destination, api)
+    assert destination.changes() == {"new": 2, "changed": 3, "deleted": 2}
+    assert current_ids(destination) == api.patients().keys()
+    run(destination, api)
+    assert destination.changes() == {}
+
+
+def test_a_state_whose_data_are_lost_is_removed(destination: Destination, api: Api) -> None:
+    run(destination, api)
+    destination.path.unlink()
+    assert "is empty, so its state in" in run(destination, api)
+    assert destination.changes() == {"new": 400}
+
+
+def test_a_full_refresh_by_meltano_itself_is_repaired_by_the_next_run(destination: Destination, api: Api) -> None:
+    run(destination, api)
+    change(api.database, updates=0, creations=0, removals=3, seed=1)
+    environment = {
+        "DESTINATION_DUCKDB_PATH": str(destination.path),
+        "MELTANO_DATABASE_URI": f"sqlite:///{destination.path}.meltano.db",
+        "TAP_TOUBIB_BATCH_CONFIG_STORAGE_ROOT": f"file://{destination.path}.work/batches",
+        "API_BASEURL": api.url,
+    }
+    outcome = command(
+        PROJECT / ".venv/bin/meltano",
+        "run",
+        "--full-refresh",
+        "tap-toubib",
+        "target-duckdb",
+        "dbt:build",
+        **environment,
+    )
+    assert "make full-refresh" in outcome.stdout
     assert NOTICED in run(destination, api)
     assert current_ids(destination) == api.patients().keys()
-    assert "0 new, 0 changed, 0 deleted" in run(destination, api)
+    assert NOTICED not in run(destination, api)
 
 
 def test_an_older_copy_of_the_data_is_noticed_and_fixed(destination: Destination, api: Api) -> None:
     run(destination, api)
     copy = shutil.copy(destination.path, destination.path.parent / "copy.duckdb")
     change(api.database, updates=0, creations=0, removals=2, seed=1)
-    assert "2 deleted" in run(destination, api)
+    run(destination, api)
+    assert destination.changes() == {"deleted": 2}
     shutil.move(copy, destination.path)
-    printed = run(destination, api)
-    assert NOTICED in printed
-    assert "2 deleted" in printed
+    assert NOTICED in run(destination, api)
+    assert destination.changes() == {"deleted": 2}
     assert current_ids(destination) == api.patients().keys()
     assert NOTICED not in run(destination, api)
-
-
-def test_a_first_load_whose_data_were_removed_midway_begins_again(destination: Destination, api: Api) -> None:
-    run(destination, api)
-    with closing(sqlite3.connect(f"{destination.path}.meltano.db")) as system:
-        query = "select completed_state from state"
-        state = json.loads(system.execute(query).fetchone()[0])
-        del state["singer_state"]["bookmarks"]["patients"]["synced_at"]
-        system.execute("update state set completed_state = '{}', partial_state = ?", [json.dumps(state)])
-        system.commit()
-    destination.path.unlink()
-    assert NOTICED in run(destination, api)
-    assert current_ids(destination) == api.patients().keys()
 
 
 def test_a_full_refresh_finds_who_was_deleted(destination: Destination, api: Api) -> None:
     run(destination, api)
     change(api.database, updates=0, creations=0, removals=2, seed=1)
     outcome = destination.make("full-refresh", api_url=api.url)
-    assert "0 new, 0 changed, 2 deleted" in outcome.stdout
+    assert outcome.returncode == 0, outcome.stdout
+    assert destination.changes() == {"deleted": 2}
     assert current_ids(destination) == api.patients().keys()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
+import sys
 import time
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -15,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import psutil
 import pytest
-from support import Api, Destination, bundled_api
+from support import Api, Destination, bundled_api, kill
 
 from toubib_api.app import create_app
 from toubib_api.database import prepare
@@ -36,9 +39,9 @@ def api(tmp_path: Path) -> Iterator[Api]:
         yield running
 
 
-def start(destination: Destination, api: Api) -> subprocess.Popen[bytes]:
+def start(destination: Destination, api: Api, output: Path | None = None) -> subprocess.Popen[bytes]:
     """Start a run and return when it has begun to load."""
-    process = destination.start("run", API_BASEURL=api.url)
+    process = destination.start("run", output=output, API_BASEURL=api.url)
     while not any("/target-duckdb" in part for part in parts_of_runs(destination)):
         assert process.poll() is None, "the run ended too early"
         time.sleep(0.01)
@@ -55,7 +58,7 @@ def holds_every_patient(destination: Destination, api: Api) -> bool:
 
 def test_a_killed_run_does_not_keep_the_next_one_waiting(destination: Destination, api: Api) -> None:
     killed = start(destination, api)
-    os.killpg(killed.pid, signal.SIGKILL)
+    kill(killed)
     killed.wait()
 
     outcome = destination.make("run", api_url=api.url)
@@ -75,18 +78,25 @@ def test_of_two_runs_at_once_the_second_leaves(destination: Destination, api: Ap
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_a_stopped_run_ends_at_once(destination: Destination, api: Api, signum: signal.Signals) -> None:
-    stopped = start(destination, api)
+def test_a_stopped_run_ends_at_once_and_says_what_it_keeps(
+    destination: Destination, api: Api, tmp_path: Path, signum: signal.Signals
+) -> None:
+    printed = tmp_path / "printed"
+    stopped = start(destination, api, printed)
     stopped.send_signal(signum)
     assert stopped.wait(timeout=10) == 128 + signum
     assert parts_of_runs(destination) == []
+    [run] = destination.runs()
+    assert run["outcome"] == "stopped"
+    assert re.fullmatch(r"Stopped: .* and the next run goes on from there", run["reason"])
+    assert run["reason"] in printed.read_text().splitlines()
 
 
 def test_a_run_that_is_stopped_between_loading_and_building_leaves_no_part_of_it(
     destination: Destination, api: Api
 ) -> None:
     stopped = destination.start("run", API_BASEURL=api.url)
-    while not any("/dbt " in part for part in parts_of_runs(destination)):
+    while not any("transform/build.py" in part for part in parts_of_runs(destination)):
         assert stopped.poll() is None, "the run ended too early"
         time.sleep(0.01)
     stopped.send_signal(signal.SIGTERM)
@@ -94,19 +104,15 @@ def test_a_run_that_is_stopped_between_loading_and_building_leaves_no_part_of_it
     assert parts_of_runs(destination) == []
 
 
-def processes(destination: Destination) -> dict[int, str]:
+def parts_of_runs(destination: Destination) -> list[str]:
     """Return the command lines of all processes that write to a destination."""
-    found = {}
+    found = []
     path = str(Writable(destination.path).alias / "scratch" / "destination.duckdb")
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             if process.environ().get("TARGET_DUCKDB_FILEPATH") == path:
-                found[process.pid] = " ".join([*process.cmdline(), ""])
+                found.append(" ".join([*process.cmdline(), ""]))
     return found
-
-
-def parts_of_runs(destination: Destination) -> list[str]:
-    return list(processes(destination).values())
 
 
 @contextmanager
@@ -138,14 +144,13 @@ def test_ten_kills_of_a_first_load_lose_nothing_and_repeat_at_most_half_of_it(
             while len(pages) < due:
                 assert run.poll() is None, "the run ended too early"
                 time.sleep(0.005)
-            whose = ("", "/tap-toubib ", "/target-duckdb")[number % 3]
-            for pid, command in ({run.pid: ""} | processes(destination)).items():
-                if whose in command:
-                    os.kill(pid, signal.SIGKILL)
+            kill(run, ("", "/tap-toubib ", "/target-duckdb")[number % 3])
             assert run.wait() != 0
         outcome = destination.run("run", API_BASEURL=api.url)
         assert outcome.returncode == 0, outcome.stdout
         assert holds_every_patient(destination, api)
+        # of all, not of the last part
+        assert destination.changes() == {"new": patients}
     assert not Path(f"{destination.path}.work/scratch").exists()
     assert len(pages) <= 1.5 * patients / 99
 
@@ -179,4 +184,42 @@ def test_a_system_database_that_was_left_half_made_is_made_again(destination: De
         half_made.execute("create table runs (id integer)")
     outcome = destination.make("run", api_url=api.url)
     assert outcome.returncode == 0, outcome.stdout
+    assert holds_every_patient(destination, api)
+
+
+def test_a_run_that_is_stopped_while_the_health_is_asked_is_recorded(destination: Destination) -> None:
+    destination.path.parent.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        stopped = destination.start("run", API_BASEURL=f"http://127.0.0.1:{silent.getsockname()[1]}")
+        silent.accept()
+        stopped.send_signal(signal.SIGINT)
+        assert stopped.wait(timeout=10) == 130
+    assert [run["outcome"] for run in destination.runs()] == ["stopped"]
+
+
+@pytest.mark.parametrize("phase", ["/target-duckdb", "transform/build.py"], ids=["loading", "building"])
+def test_a_reader_that_keeps_the_file_open_between_two_steps_is_named(
+    destination: Destination, api: Api, tmp_path: Path, phase: str
+) -> None:
+    printed = tmp_path / "printed"
+    run = destination.start("run", output=printed, API_BASEURL=api.url)
+    code = """
+import duckdb, sys, time
+while True:
+    try:
+        connection = duckdb.connect(sys.argv[1], read_only=True)
+        break
+    except duckdb.Error:
+        time.sleep(0.01)
+time.sleep(120)
+"""
+    while not any(phase in part for part in parts_of_runs(destination)):
+        assert run.poll() is None, printed.read_text()
+        time.sleep(0.01)
+    with subprocess.Popen([sys.executable, "-c", code, destination.path]) as reader:
+        assert run.wait(timeout=90) == 1
+        reader.kill()
+    last = printed.read_text().splitlines()[-1]
+    assert f"(PID {reader.pid}) has {destination.path} open. Close it there and run again" in last
+    assert destination.run("run", API_BASEURL=api.url).returncode == 0
     assert holds_every_patient(destination, api)

@@ -24,9 +24,9 @@ def test_the_columns_have_the_types_of_the_source(story: Story) -> None:
         "last_name": "VARCHAR",
         "date_of_birth": "DATE",
         "total_visits": "BIGINT",
-        "created_at": "TIMESTAMP",
-        "updated_at": "TIMESTAMP",
-        "observed_at": "TIMESTAMP",
+        "created_at": "TIMESTAMP WITH TIME ZONE",
+        "updated_at": "TIMESTAMP WITH TIME ZONE",
+        "observed_at": "TIMESTAMP WITH TIME ZONE",
     }
     assert story.after[0].columns("raw.patients")["id"] == "BIGINT"
 
@@ -93,17 +93,35 @@ def test_a_run_without_change_adds_no_version(story: Story) -> None:
     assert story.after[2].query(query) == story.after[1].query(query)
 
 
-def test_a_run_begins_with_the_health_and_ends_with_a_summary(story: Story) -> None:
-    summaries = [printed.splitlines()[-1].split("; ")[0] for printed in story.printed[:2]]
-    assert summaries == [
-        f"{PATIENTS} new, 0 changed, 0 deleted, 0 rejected",
-        "2 new, 3 changed, 1 deleted, 0 rejected",
+def test_a_run_begins_with_the_health_and_ends_with_its_numbers(story: Story) -> None:
+    assert [after.changes() for after in story.after] == [
+        {"new": PATIENTS},
+        {"new": len(story.created), "changed": len(UPDATED), "deleted": 1},
+        {},
     ]
     for printed in story.printed:
         question, answer, *_ = printed.splitlines()
         assert question.startswith("GET http://127.0.0.1:")
         assert question.endswith("/health:")
         assert answer == '"OK"'
+
+
+def test_a_version_names_the_run_that_brought_it(story: Story) -> None:
+    kinds = story.after[1].query("""
+        select kind, count(*), bool_and(observed_at between started_at and ended_at)
+        from main.patients_history join main.syncs on sync_started_at = started_at
+        group by kind order by kind
+    """)
+    assert kinds == [("changes", len(UPDATED) + len(story.created), True), ("first_load", PATIENTS, True)]
+
+
+def test_the_runs_are_lines_beside_the_file(story: Story) -> None:
+    first, second, third = story.destination.runs()
+    assert (first["kind"], first["patients"], first["trigger"]) == ("first_load", PATIENTS, "manual")
+    assert (second["read"], second["rejected"], second["patients"]) == (6, 0, PATIENTS + 1)
+    assert (third["kind"], third["read"]) == ("changes", 0)
+    for run in (first, second, third):
+        assert 0 < run["steps"]["load"] < run["seconds"]
 
 
 def test_no_value_of_a_patient_is_printed(story: Story) -> None:

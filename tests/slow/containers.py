@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from support import PROJECT, Destination, run
+from support import PROJECT, Destination, bundled_api, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 API = "http://localhost:8000"
 COMPOSE = ("docker", "compose", "--profile", "*")
-IMAGES = ("toubib_connector", "toubib_connector:report")
 
 
 @pytest.fixture
 def nothing() -> Iterator[None]:
     """Begin without containers, images, networks and volumes, and leave none running."""
     run(*COMPOSE, "down", "--volumes", "--rmi", "all", "--remove-orphans")
-    run("docker", "image", "rm", "--force", *IMAGES)
+    run("docker", "image", "rm", "--force", "toubib_connector")
     yield
     run(*COMPOSE, "down", "--volumes")
 
 
-def make(destination: Destination, target: str) -> str:
-    outcome = run("make", target, "RUNNER=docker", f"DESTINATION_DUCKDB_PATH={destination.path}")
+def make(destination: Destination, target: str, *variables: str, typed: str = "") -> str:
+    settings = ["RUNNER=docker", f"DESTINATION_DUCKDB_PATH={destination.path}", *variables]
+    outcome = run("make", target, *settings, typed=typed)
     assert outcome.returncode == 0, outcome.stdout
     return outcome.stdout
 
@@ -43,7 +43,7 @@ def docker(*arguments: str) -> str:
 @pytest.mark.parametrize("time", ["first", "second"])
 @pytest.mark.usefixtures("nothing")
 def test_the_steps_of_a_user(time: str, tmp_path: Path) -> None:
-    destination = Destination(tmp_path / time / "patients.duckdb")
+    destination = Destination(tmp_path / f"{time} 'time'" / "patients.duckdb")
     make(destination, "build")
     listing = make(destination, "init-db")
     assert "Successfully connected to the destination DB." in listing
@@ -52,20 +52,51 @@ def test_the_steps_of_a_user(time: str, tmp_path: Path) -> None:
     docker("compose", "up", "--detach", "--wait")
     printed = make(destination, "run").splitlines()
     assert printed[:2] == ["GET http://toubib:8000/health:", '"OK"']
-    assert printed[-1].startswith("1000 new, 0 changed, 0 deleted, 0 rejected; ")
+    # the paths are those of the user
+    assert f"In {destination.path}" in printed
+    assert destination.changes() == {"new": 1000}
 
     for patient_id in (3, 4):
         httpx.patch(f"{API}/v1/patients/{patient_id}", json={"last_name": "Changed"}).raise_for_status()
-    printed = make(destination, "run").splitlines()
-    assert printed[-1].startswith("0 new, 2 changed, 0 deleted, 0 rejected; 3 requests, ")
+    make(destination, "run")
+    assert destination.changes() == {"changed": 2}
+    assert destination.runs()[-1]["requests"] == 3
     assert destination.query("""
         select patient_id, version_number, is_current, last_name = 'Changed' from main.patients_history
         where patient_id in (3, 4) order by all
     """) == [(3, 1, False, False), (3, 2, True, True), (4, 1, False, False), (4, 2, True, True)]
 
-    assert "1,000 current patients" in make(destination, "status")
+    make(destination, "change", "UPDATE=5", "CREATE=0", "REMOVE=2")
+    # the commands' own service is ended with the run for which it was started
+    docker("compose", "stop")
+    assert "Starting the bundled API" in make(destination, "run")
+    assert destination.changes() == {"changed": 5, "deleted": 2}
+    assert docker("compose", "ps", "--services", "--status", "running") == ""
+
+    assert "998 current patients" in make(destination, "status")
+    query = "select count(*) from main.patients;"
+    assert make(destination, "sql", typed=f".mode csv\n.headers off\n{query}\n") == "998\n"
     make(destination, "report")
     assert "<svg" in (destination.path.parent / "patients.report.html").read_text()
+
+
+@pytest.mark.usefixtures("nothing")
+def test_an_api_on_this_machine_and_settings_of_the_environment_and_dotenv(tmp_path: Path) -> None:
+    destination = Destination(tmp_path / "patients.duckdb")
+    dotenv = PROJECT / ".env"
+    dotenv.write_text("TAP_TOUBIB_PAGE_SIZE=10\n")
+    try:
+        with bundled_api(tmp_path / "toubib.sqlite", 50) as api:
+            make(destination, "run", f"API_BASEURL={api.url}")
+            assert destination.runs()[-1]["requests"] > 5
+            make(destination, "run", f"API_BASEURL={api.url}", "TAP_TOUBIB_FULL_REFRESH=true")
+            assert destination.runs()[-1]["kind"] == "full"
+            outcome = run(
+                "make", "run", "RUNNER=docker", f"API_BASEURL={api.url}", "DESTINATION_DUCKDB_PATH=md:patients"
+            )
+            assert "md:patients is not a file" in outcome.stdout
+    finally:
+        dotenv.unlink()
 
 
 @pytest.mark.usefixtures("nothing")
@@ -80,9 +111,9 @@ def test_the_image(tmp_path: Path) -> None:
     # lines of JSON, as the image's own user
     lines = docker("run", "--rm", *restricted, "--env=API_BASEURL=http://toubib:8000", "toubib_connector").splitlines()
     events = [json.loads(line) for line in lines]
-    assert {"timestamp", "level", "logger", "event"} == set(events[0]) == set(events[-1])
+    assert {"timestamp", "level", "logger", "event"} == set(events[0])
     assert events[1]["event"] == '"OK"'
-    assert events[-1]["event"].startswith("1000 new, ")
+    assert events[-1]["new"] == 1000
     assert {path.stat().st_uid for path in data.rglob("*")} == {1000}
 
     # exit codes

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 import httpx
+import psutil
 
 from toubib_api.app import create_app
 from toubib_api.database import patients_table, prepare, transaction
@@ -113,6 +114,13 @@ class Destination:
         lines = Path(f"{self.path}.runs.jsonl").read_text().split("\n")
         return [json.loads(line) for line in lines if line]
 
+    def changes(self) -> dict[str, int]:
+        """Return what the last run brought, without what did not happen."""
+        run = self.runs()[-1]
+        assert run["outcome"] == "succeeded"
+        names = ("new", "changed", "deleted", "returned", "recovered", "rejected")
+        return {name: run[name] for name in names if run[name]}
+
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         with duckdb.connect(str(self.path), read_only=True) as connection:
             return connection.sql(sql).fetchall()
@@ -133,13 +141,23 @@ class Destination:
         return Destination(path)
 
 
+def kill(process: subprocess.Popen[bytes], whose: str = "") -> None:
+    """Kill a command and what it has started, or only those of these whose command line holds a text."""
+    with suppress(psutil.NoSuchProcess):
+        command = psutil.Process(process.pid)
+        for part in [command, *command.children(recursive=True)]:
+            with suppress(psutil.NoSuchProcess):
+                if whose in " ".join(part.cmdline()):
+                    part.kill()
+
+
 def as_loaded(patient: dict[str, Any]) -> dict[str, Any]:
     """Return a patient of the API with the types that the destination has."""
     instants = {name: datetime.fromisoformat(patient[name]).astimezone(UTC) for name in ("created_at", "updated_at")}
     return (
         {name: value for name, value in patient.items() if name != "id"}
         | {"patient_id": patient["id"], "date_of_birth": date.fromisoformat(patient["date_of_birth"])}
-        | {name: instant.replace(tzinfo=None) for name, instant in instants.items()}
+        | instants
     )
 
 
