@@ -25,7 +25,11 @@ ADDRESS = re.compile(r":memory:|[A-Za-z][A-Za-z0-9+.-]+:(?!$)")
 NOT_UTF8 = re.compile(r"[\ud800-\udfff]")
 """How Python has bytes of a name that are not UTF-8."""
 
-SCHEMAS = {"bookkeeping", "information_schema", "raw", "staging"}
+RESERVED = {"bookkeeping", "information_schema", "main", "pg_catalog", "raw", "staging", "system", "temp"}
+"""Schemas of the file and of DuckDB. A file of such a name would be a database of the same name."""
+
+UNUSABLE = re.compile(r"""[\x00-\x1f'"#;]""")
+"""What the name of a database, which DuckDB derives from that of the file, cannot have in dbt's statements."""
 
 LOCK_TIMEOUT = 30
 """Seconds that a run waits for another process to close the file."""
@@ -106,6 +110,11 @@ class Destination:
         """The work folder under a plain name, the same in each run: where it differs, dbt parses everything again."""
         digest = sha256(str(self.path).encode()).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"toubib-{os.getuid()}-{digest}"
+
+    @property
+    def path_for_tools(self) -> Path:
+        """The file in the alias. It keeps its name: DuckDB derives that of the database from the link's target."""
+        return self.alias / "scratch" / self.path.name
 
     def check_exists(self) -> None:
         """Make sure that there is a file.
@@ -223,9 +232,9 @@ class Destination:
     def _make_scratch(self) -> None:
         self.scratch.mkdir()
         self.log.unlink(missing_ok=True)
-        # links, so that no tool has to understand the user's names; DuckDB and SQLite write their logs beside what a
+        # links, so that no tool has to understand the user's folders; DuckDB and SQLite write their logs beside what a
         # link points to
-        (self.scratch / "destination.duckdb").symlink_to(self.path)
+        (self.scratch / self.path.name).symlink_to(self.path)
         (self.scratch / "meltano.db").symlink_to(self.system_database)
         self.alias.symlink_to(self.work_folder)
 
@@ -255,7 +264,7 @@ def locate(name: str) -> Destination:
         raise Failure(f"{path} is a directory. {advice}")
     if "?" in str(path):
         raise Failure(f"{path} has a ?, which DuckDB takes in no path. {advice}")
-    catalog = path.name.lstrip(".").split(".")[0].casefold()
-    if catalog in SCHEMAS:
-        raise Failure(f"DuckDB could not tell the file {path} from its schema {catalog}. Give the file another name.")
+    catalog = path.name.lstrip(".").split(".")[0]
+    if catalog.casefold() in RESERVED or UNUSABLE.search(path.name):
+        raise Failure(f"{str(path)!r} has a name that a database cannot have. Give the file another one.")
     return Destination(path)

@@ -53,6 +53,7 @@ def run_meltano(settings: Settings, *arguments: str, **variables: str) -> dict[s
         folder.mkdir()
         for plugins in ("extractors", "loaders", "utilities"):
             (folder / plugins).symlink_to(PROJECT / ".meltano" / plugins)
+    environment = make_environment(settings) | variables
     with destination.log.open("a") as log:
         exit_code = run_until_stopped(
             [
@@ -62,7 +63,7 @@ def run_meltano(settings: Settings, *arguments: str, **variables: str) -> dict[s
                 *arguments,
             ],
             cwd=PROJECT,
-            env=make_environment(settings) | variables,
+            env=environment,
             stderr=None if settings.is_verbose else log,
             close_fds=False,
         )
@@ -71,6 +72,7 @@ def run_meltano(settings: Settings, *arguments: str, **variables: str) -> dict[s
         reason = kept.get("reason") or f"meltano {arguments[0]} ended with exit code {exit_code}"
         if found := HOLDER.search(reason):
             reason = f"{found['holder']} has {destination.path} open. Close it there and run again"
+        reason = reason.replace(str(destination.path_for_tools), str(destination.path))
         raise Failure(reason, None if settings.is_verbose else destination.log)
     return kept
 
@@ -88,12 +90,12 @@ def make_environment(settings: Settings) -> dict[str, str]:
         "MELTANO_DATABASE_URI": f"sqlite:///{scratch / 'meltano.db'}",
         "MELTANO_SYS_DIR_ROOT": str(scratch / "meltano"),
         "TAP_TOUBIB_BATCH_CONFIG_STORAGE_ROOT": f"file://{scratch / 'batches'}",
-        "TARGET_DUCKDB_FILEPATH": str(scratch / "destination.duckdb"),
+        "TARGET_DUCKDB_FILEPATH": str(settings.destination.path_for_tools),
         "TARGET_DUCKDB_DEFAULT_TARGET_SCHEMA": "raw",
         "TARGET_DUCKDB_ADD_METADATA_COLUMNS": "true",
         "TARGET_DUCKDB_TEMP_DIR": str(scratch),
         "XDG_STATE_HOME": str(scratch),
-        "DBT_DUCKDB_PATH": str(scratch / "destination.duckdb"),
+        "DBT_DUCKDB_PATH": str(settings.destination.path_for_tools),
         "DBT_TARGET": "duckdb",
         "DBT_TARGET_PATH": str(folder / "dbt"),
         # dbt's log is a part of Meltano's; a second one on disk would hold what is withheld in the first

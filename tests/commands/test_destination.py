@@ -64,16 +64,14 @@ def test_a_part_of_a_killed_run_that_outlives_it_keeps_the_lock(destination: Des
         os.kill(child, signal.SIGKILL)
 
 
-@pytest.mark.parametrize(
-    "name", ["a.prod.duckdb", ".hidden.duckdb", "%41 $HOME {{x}} é~ \\n=,&'\"#;.duckdb", "tab\tand\nline.duckdb", "md"]
-)
+@pytest.mark.parametrize("name", ["a.prod.duckdb", ".hidden.duckdb", "%41 $HOME {{x}} é~ \\n=,&.duckdb", "md"])
 @pytest.mark.parametrize("folder", ["plain", "%41 #1 'quoted' \"$HOME\" é"])
-def test_tools_know_the_file_by_a_plain_name(tmp_path: Path, folder: str, name: str) -> None:
+def test_tools_know_the_folder_by_a_plain_name(tmp_path: Path, folder: str, name: str) -> None:
     destination = Destination(tmp_path / folder / name)
     with destination.lock():
         with destination.connect():
             pass
-        path = destination.alias / "scratch" / "destination.duckdb"
+        path = destination.path_for_tools
         assert path.parents[2] == Path(tempfile.gettempdir())
         subprocess.run([sys.executable, "-c", WRITE_AND_DIE, path], check=True)
         # the log of writes of a killed process is beside the file, not beside the link, which goes with the run

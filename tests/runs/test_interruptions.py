@@ -107,7 +107,7 @@ def test_a_run_that_is_stopped_between_loading_and_building_leaves_no_part_of_it
 def parts_of_runs(destination: Destination) -> list[str]:
     """Return the command lines of all processes that write to a destination."""
     found = []
-    path = str(Writable(destination.path).alias / "scratch" / "destination.duckdb")
+    path = str(Writable(destination.path).path_for_tools)
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             if process.environ().get("TARGET_DUCKDB_FILEPATH") == path:
