@@ -3,14 +3,15 @@
 import os
 import sys
 
+from simplejson import JSONDecodeError  # type: ignore[import-untyped]  # the package has no types
 from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 
 from tap_toubib.tap import TapToubib
 
 
 def main() -> None:
-    """Run the tap; what the user can act on ends it with one line each and exit code 1, without a traceback."""
-    # files of patients are their owner's
+    """Run the tap. An error that the user can act on ends it with one line and exit code 1."""
+    # only the owner can read files of patients
     os.umask(0o077)
     try:
         TapToubib.cli()
@@ -18,6 +19,8 @@ def main() -> None:
         _end(*error.errors)
     except SingerSDKError as error:
         _end(str(error))
+    except JSONDecodeError as error:
+        _end(f"The state or the catalog is not JSON: {error}")
     except OSError as error:
         _end(f"{error.filename or 'Cannot write'}: {error.strerror or error}")
 

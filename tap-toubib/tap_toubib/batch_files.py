@@ -10,7 +10,6 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
-from itertools import count
 from pathlib import Path
 from typing import BinaryIO, Self
 from urllib.parse import unquote, urlsplit
@@ -49,8 +48,6 @@ class BatchFolder(BatchConfig):
             )
         self._root = Path(unquote(url.path) if url.scheme else self.storage.root)
         self._name = (self.storage.prefix or "") + NAME
-        self._run = uuid4().hex
-        self._numbers = count(1)
 
     @cached_property
     def _path(self) -> Path:
@@ -63,7 +60,7 @@ class BatchFolder(BatchConfig):
 
     def make_path(self, stream: str) -> Path:
         """Return the path of a new file of a stream."""
-        return self._path / f"{self._name}{stream}-{self._run}-{next(self._numbers):06}.jsonl"
+        return self._path / f"{self._name}{stream}-{uuid4().hex}.jsonl"
 
 
 class BatchWriter:

@@ -83,6 +83,7 @@ class Extraction:
     def read(self) -> Iterator[Page]:
         """Yield pages of new and changed patients, of rejected records, and of tombstones."""
         opening_pages = self._read_opening_pages()
+        self.audit.total_items_before = next(iter(opening_pages.values())).total_items
         high_water = self._find_high_water(opening_pages)
         self._emitted = Emitted(self._emitted_before, high_water and look_back(high_water, self._config), self._columns)
         if self._scope.since:
@@ -99,24 +100,17 @@ class Extraction:
 
     def _read_opening_pages(self) -> dict[Order, Page]:
         """Return the first page in each order that the run begins with."""
-        if self._plan.changes:
-            pages = {order: self._scanner.read_newest(order) for order in self._plan.changes}
-        else:
-            pages = {self._plan.load: self._scanner.read_page(self._plan.load)}
-        self.audit.total_items_before = next(iter(pages.values())).total_items
-        return pages
+        if not self._plan.changes:
+            return {self._plan.load: self._scanner.read_page(self._plan.load)}
+        return {order: self._scanner.read_newest(order) for order in self._plan.changes}
 
     def _find_high_water(self, opening_pages: Mapping[Order, Page]) -> str | None:
-        """Return the newest change on the opening pages, the bookmark that the run leaves; None if there is none."""
+        """Return the newest change on the opening pages, which is the next bookmark; None if there is none."""
         # a change made between two of these pages must not lift the bookmark past changes that the first one lacks; an
         # instant in the future does not say where the source's clock is, which may be behind this one
         latest = self.audit.started_at
-        changes = [
-            record[order.field]
-            for order in self._plan.changes
-            for record in opening_pages[order].records
-            if record.get(order.field)
-        ]
+        instants = [row.get(order.field) for order in self._plan.changes for row in opening_pages[order].records]
+        changes = [instant for instant in instants if instant]
         return max((change for change in changes if change <= latest), default=latest) if changes else None
 
     def _read_everything(self, high_water: str | None, opening_pages: Mapping[Order, Page]) -> Iterator[Page]:
@@ -130,9 +124,7 @@ class Extraction:
         for page, end in self._scanner.read_pages(order, first=first, after=after):
             progress.report(end.offset + 1, page.total_items)
             if self._scope.is_resumable and high_water and end.value is not None:
-                self.state = {
-                    "checkpoint": {"offset": end.offset, "last_id": end.value, "high_water": high_water},
-                }
+                self.state = {"checkpoint": {"offset": end.offset, "last_id": end.value, "high_water": high_water}}
             yield self._emit(page)
         if high_water:
             # changes made during the load, and late commits if the load began in an earlier run: later runs look back

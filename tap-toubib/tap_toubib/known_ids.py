@@ -20,8 +20,8 @@ SHIFT = 2**63
 class KnownIds:
     """A set of integer ids from -2**63 to 2**63 - 1."""
 
-    def __init__(self, ids: Iterable[int] = ()) -> None:
-        self._bitmap = BitMap64([each + SHIFT for each in ids])
+    def __init__(self, ids: Iterable[int] = (), *, bitmap: BitMap64 | None = None) -> None:
+        self._bitmap = BitMap64([each + SHIFT for each in ids]) if bitmap is None else bitmap
 
     @classmethod
     def read_file(cls, path: str) -> Self:
@@ -40,13 +40,10 @@ class KnownIds:
         Raises:
             ValueError: It holds none.
         """
-        known = cls()
         try:
-            if text:
-                known._bitmap = BitMap64.deserialize(b64decode(text))
-        except (IndexError, ValueError) as error:
+            return cls(bitmap=BitMap64.deserialize(b64decode(text))) if text else cls()
+        except (IndexError, TypeError, ValueError) as error:
             raise ValueError("Not a set of ids") from error
-        return known
 
     def to_text(self) -> str:
         """Return the set as text."""
@@ -63,11 +60,11 @@ class KnownIds:
         return (each - SHIFT for each in self._bitmap)
 
     def __sub__(self, other: KnownIds) -> KnownIds:
-        return self._wrap(self._bitmap - other._bitmap)
+        return KnownIds(bitmap=self._bitmap - other._bitmap)
 
     def copy(self) -> KnownIds:
         """Return a copy."""
-        return self._wrap(self._bitmap.copy())
+        return KnownIds(bitmap=self._bitmap.copy())
 
     def update(self, ids: Iterable[int]) -> None:
         """Add ids."""
@@ -79,7 +76,7 @@ class KnownIds:
 
     def select_between(self, low: int | None, high: int | None) -> KnownIds:
         """Return the ids after one and before another; None is no bound."""
-        return self._wrap(self._bitmap[self._count_up_to(low) : self._count_before(high)])
+        return KnownIds(bitmap=self._bitmap[self._count_up_to(low) : self._count_before(high)])
 
     def count_between(self, low: int | None, high: int | None) -> int:
         """Return how many ids are after one and before another; None is no bound."""
@@ -90,9 +87,3 @@ class KnownIds:
 
     def _count_before(self, patient: int | None) -> int:
         return len(self) if patient is None else self._count_up_to(patient - 1)
-
-    @staticmethod
-    def _wrap(bitmap: BitMap64) -> KnownIds:
-        result = KnownIds()
-        result._bitmap = bitmap
-        return result

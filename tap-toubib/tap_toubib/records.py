@@ -26,7 +26,7 @@ T = TypeVar("T")
 Record = dict[str, Any]
 
 INT64_TYPE = Annotated[int, msgspec.Meta(ge=INT64["minimum"], le=INT64["maximum"])]
-# numbers are checked by their converter, which has to see how they were written
+# their converter checks numbers: it has to see how they were written
 TYPES: dict[str, Any] = {"integer": INT64_TYPE, "number": Any, "boolean": bool, "string": str}
 STRING_FORMATS: dict[str, Any] = {"date": date, "date-time": datetime}
 
@@ -34,12 +34,12 @@ CONVERTERS: dict[str, Callable[[Any], object]] = {"date": date.isoformat, "date-
 
 FIELD_IN_MESSAGE = re.compile(r"at `\$\.([^`]*)`|field `([^`]*)`")
 
-# a number of any length is to be told from an answer that is not JSON
+# let simplejson parse integers of any length; their type rejects them later
 sys.set_int_max_str_digits(0)
 
 
 class Meta(msgspec.Struct):
-    """The part of a page's `meta` that is relied on."""
+    """The part of a page's `meta` that is used."""
 
     total_items: Annotated[int, msgspec.Meta(ge=0, le=INT64["maximum"])]
 
@@ -75,11 +75,11 @@ class Page:
     """One answer to the list operation.
 
     Attributes:
-        rows: What the answer held, in its order: loadable records, whose instants are text, UTC with microseconds, and
-            the others.
-        total_items: How many patients the whole collection held at that moment.
-        offset: Where it began in the collection.
-        read_at: When it was read.
+        rows: The rows in the answer's order: loadable records, whose instants are text in UTC with microseconds, and
+            rejected ones.
+        total_items: How many patients the API says it has.
+        offset: The place of the first row in the collection.
+        read_at: When the page was read.
     """
 
     rows: list[Record | Rejected]
@@ -136,7 +136,7 @@ class PageDecoder:
             return Page([self._check(item) for item in parsed.data], parsed.meta.total_items)
 
     def warn_of_columns(self, logger: logging.Logger) -> None:
-        """Log which columns never came although they are known, and which came, on the first page, although not."""
+        """Log the known columns that never came, and the unknown ones on the first page."""
         if self._unseen and len(self._unseen) < len(self._names):
             logger.warning("No patient that was read has a column that the API documents: %s", _join(self._unseen))
         if self._unknown:
@@ -177,12 +177,12 @@ def parse_page(body: bytes) -> Envelope[Any]:
 
 
 def reject(item: object, text: str, reason: str) -> Rejected:
-    """Return what is to be said of a record that failed the check.
+    """Return a record that failed the check as a rejected one.
 
     Args:
         item: The record.
         text: The record as JSON.
-        reason: What is wrong with it; without its values.
+        reason: What is wrong with it; holds none of its values.
     """
     key = item.get(PRIMARY_KEY) if isinstance(item, dict) else None
     field = FIELD_IN_MESSAGE.search(reason)
@@ -200,7 +200,7 @@ def reject(item: object, text: str, reason: str) -> Rejected:
 
 
 def list_ids(rows: Iterable[Record | Rejected]) -> list[int]:
-    """Return the integer ids of rows in their order, those of rejected ones included: the source counts them, too."""
+    """Return the integer ids of rows in their order, rejected ones included, since the source counts them, too."""
     ids = (row.number if isinstance(row, Rejected) else row[PRIMARY_KEY] for row in rows)
     return [each for each in ids if isinstance(each, int)]
 
@@ -213,7 +213,7 @@ def _parse_number(text: str) -> Decimal | float:
 
 
 def _make_patient_type(columns: dict[str, Any]) -> Any:
-    # in a process that never encoded them, msgspec does not know keys again that are not ASCII (its issue 1126)
+    # msgspec drops keys that are not ASCII in a process that has not encoded them before (its issue 1126)
     msgspec.json.encode([*columns])
     typed_dict: Any = TypedDict
     return typed_dict("Patient", columns | {PRIMARY_KEY: Required[columns[PRIMARY_KEY]]}, total=False)
@@ -230,7 +230,7 @@ def _choose_type(key: str, column: JSONSchema) -> Any:
 
 
 def _choose_converter(key: str, column: JSONSchema) -> Callable[[Any], object] | None:
-    """Return what makes the value that is emitted of one that was decoded, None if that is the same."""
+    """Return the function from a decoded value to the emitted one; None if these are equal."""
     if is_json_text(column):
         return to_json_text
     kind = column["type"][0]

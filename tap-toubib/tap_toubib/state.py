@@ -1,10 +1,10 @@
-"""The state of the patients that a run is given, checked when it is read."""
+"""The state that a run starts with."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 import msgspec
 from singer_sdk.exceptions import ConfigurationError
@@ -14,13 +14,7 @@ from tap_toubib.values import to_utc
 
 
 class Checkpoint(msgspec.Struct):
-    """How far a first load came.
-
-    Attributes:
-        offset: The offset of its last row in the collection by id.
-        last_id: The id of that row.
-        high_water: The bookmark from which the load catches up.
-    """
+    """How far a first load came: its last row in the collection by id, and the bookmark that it catches up from."""
 
     offset: Annotated[int, msgspec.Meta(ge=0)]
     last_id: int | str
@@ -32,9 +26,9 @@ class State(msgspec.Struct):
 
     Attributes:
         replication_key_value: The bookmark.
-        synced_at: When the last run that ended well began.
+        synced_at: The begin of the last run that ended well.
         known_ids: The ids of all current patients; None if the last run could not keep them.
-        emitted: Digests of the records that the last run emitted and the next one will read again, by id.
+        emitted: Digests of the records that the last run emitted and the next one reads again, by id.
         checkpoint: How far an interrupted first load came.
     """
 
@@ -50,16 +44,16 @@ class State(msgspec.Struct):
         return to_utc(self.replication_key_value) if self.replication_key_value else None
 
 
-class Bookmarks(msgspec.Struct):
-    """The states of the streams, of which only the patients have one."""
+class Bookmarks(TypedDict, total=False):
+    """The states of the streams."""
 
-    patients: State = msgspec.field(default_factory=State)
+    patients: State
 
 
-class SingerState(msgspec.Struct):
-    """The whole state, as Singer has it."""
+class SingerState(TypedDict, total=False):
+    """The whole state."""
 
-    bookmarks: Bookmarks = msgspec.field(default_factory=Bookmarks)
+    bookmarks: Bookmarks
 
 
 def read_state(state: Mapping[str, Any]) -> State:
@@ -69,14 +63,9 @@ def read_state(state: Mapping[str, Any]) -> State:
         ConfigurationError: A value is damaged; the message names its key.
     """
     try:
-        return msgspec.convert(state, SingerState, dec_hook=_decode_ids).bookmarks.patients
+        checked = msgspec.convert(state, SingerState, dec_hook=lambda _, text: KnownIds.from_text(text))
     except msgspec.ValidationError as error:
         raise ConfigurationError(
             f"The state is damaged: {error}. Remove the state and run a full refresh to write a new one"
         ) from error
-
-
-def _decode_ids(_: type, text: Any) -> KnownIds:
-    if not isinstance(text, str):
-        raise ValueError(f"Expected `str`, got `{type(text).__name__}`")  # noqa: TRY004  # the decoder adds the key
-    return KnownIds.from_text(text)
+    return checked.get("bookmarks", {}).get("patients", State())

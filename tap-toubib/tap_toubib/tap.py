@@ -47,89 +47,69 @@ class TapToubib(Tap):
             "api_url",
             th.StringType(pattern="^https?://[^/]+"),
             required=True,
-            title="API URL",
             description="Base URL of the Toubib service, for example http://toubib:8000.",
         ),
         th.Property(
-            "auth_token",
-            th.StringType,
-            secret=True,
-            title="Auth token",
-            description="Sent as a bearer token with every request, when set.",
+            "auth_token", th.StringType, secret=True, description="Sent as a bearer token with every request, when set."
         ),
         th.Property(
             "start_date",
             th.DateTimeType,
-            title="Start date",
             description="Leave out patients last updated before this instant. Without it, all are read.",
         ),
         th.Property(
             "page_size",
             th.IntegerType(minimum=2),
-            title="Page size",
             description="Patients asked for in one request. The largest page that the API allows when not set.",
         ),
         th.Property(
             "lookback_seconds",
             th.IntegerType(minimum=0, maximum=366 * 86_400),
             default=60,
-            title="Lookback",
-            description=(
-                "How far before its bookmark a run reads again, in seconds, for changes that were committed late: "
-                "longer than the service's longest transaction."
-            ),
+            description="How far before its bookmark a run reads again, in seconds, for changes that were committed "
+            "late: longer than the service's longest transaction.",
         ),
         th.Property(
             "full_refresh",
             th.BooleanType,
             default=False,
-            title="Full refresh",
             description="Read every patient again and look for deletions among all of them.",
         ),
         th.Property(
             "known_ids_file",
             th.StringType,
-            title="File of known ids",
-            description=(
-                "Path of a text file with the ids of the patients that the destination holds as current, one integer a "
-                "line. They replace those of the state."
-            ),
+            description="Path of a text file with the ids of the patients that the destination holds as current, one "
+            "integer a line. They replace those of the state.",
         ),
         th.Property(
             "max_deleted_percent",
             th.IntegerType(minimum=0, maximum=100),
             default=5,
-            title="Largest share deleted",
-            description=(
-                "If more patients than this were deleted from the source since the last run, it ends with an error and "
-                "marks none as deleted. A single one always may be."
-            ),
+            description="If more patients than this were deleted from the source since the last run, it ends with an "
+            "error and marks none as deleted. A single one always may be.",
         ),
         th.Property(
             "max_parallel_requests",
             th.IntegerType(minimum=1),
             default=4,
-            title="Parallel requests",
             description="How many requests may be in flight at once. A run begins with one.",
         ),
         th.Property(
             "user_agent",
             th.StringType,
             default=f"tap-toubib/{version('tap-toubib')}",
-            title="User agent",
             description="User-Agent header of every request.",
         ),
         th.Property(
             "request_timeout",
             th.IntegerType(minimum=1),
             default=60,
-            title="Request timeout",
             description="Seconds without an answer after which a request is given up and tried again.",
         ),
     ).to_dict()
 
     def __init__(self, *, config: Mapping[str, Any] | None = None, **options: Any) -> None:
-        """Take a setting that is null for one that is not set, so that its default holds."""
+        """Treat a setting that is null as not set, so that its default holds."""
         given = {name: value for name, value in (config or {}).items() if value is not None}
         super().__init__(config=given, **options)
 

@@ -122,6 +122,14 @@ def test_token_that_no_header_can_hold_ends_with_one_line_that_does_not_show_it(
     assert not api.requests
 
 
+@pytest.mark.parametrize("state", ["", '{"bookmarks":', '{"bookmarks": {"patients": null}}'], ids=str)
+def test_damaged_state_ends_with_one_line(tap: Tap, api: Api, tmp_path: Path, state: str) -> None:
+    path = tmp_path / "state.json"
+    path.write_text(state)
+    assert_failed_with_one_line(tap("--state", str(path), config={"api_url": api.url}), "The state")
+    assert not api.pages
+
+
 def test_run_from_files_goes_on_from_the_state(tap: Tap, api: Api) -> None:
     for key in range(1, 5):
         api.add(key)

@@ -31,12 +31,7 @@ class FileStream(Stream):
         return metadata
 
     def get_batch_config(self, config: Mapping[str, Any]) -> BatchFolder | None:
-        """Return the folder; None where records have to leave one by one.
-
-        That is the case if a stream map changes them, since maps do not apply to files, and in a connection test, which
-        ends after the first record.
-        """
+        """Return the folder; None in a connection test, and where a stream map changes records: maps skip files."""
         maps = [(type(each), each.stream_alias) for each in self.stream_maps]
         is_unmapped = maps == [(SameRecordTransform, self.name)]
-        is_test = self.ABORT_AT_RECORD_COUNT is not None
-        return self._folder if is_unmapped and not is_test else None
+        return self._folder if is_unmapped and self.ABORT_AT_RECORD_COUNT is None else None
