@@ -152,15 +152,14 @@ EMIT = """
 import json, logging, sys
 from toubib_connector.meltano_log.display import Display
 display = Display()
-for level, event in json.loads(sys.argv[1]):
-    display.handle(logging.makeLogRecord({"msg": event, "levelno": level}))
+for event in json.loads(sys.argv[1]):
+    display.handle(logging.makeLogRecord({"levelno": event.pop("levelno", logging.ERROR), "msg": event}))
 """
 
 
-def display(progress: Path, *events: dict[str, Any], level: int = logging.ERROR) -> str:
+def display(progress: Path, *events: dict[str, Any]) -> str:
     """Have Meltano's handler, in the environment that has Meltano, show events; return what it prints."""
-    records = json.dumps([(level, event) for event in events])
-    outcome = run(CONNECTOR.with_name("python"), "-c", EMIT, records, TOUBIB_PROGRESS=str(progress))
+    outcome = run(CONNECTOR.with_name("python"), "-c", EMIT, json.dumps(events), TOUBIB_PROGRESS=str(progress))
     assert outcome.returncode == 0, outcome.stdout
     return outcome.stdout
 
@@ -175,14 +174,14 @@ def test_the_last_line_of_the_loader_is_the_reason_also_where_it_comes_late(tmp_
         tmp_path / "progress.json",
         {"name": "tap-toubib", "event": "Broken pipe"},
         {"name": "meltano", "event": "failed", "exit_codes": {"loaders": 1}},
-        {"name": "target-duckdb", "event": "No space left"},
+        {"name": "target-duckdb", "event": "No space left", "levelno": logging.INFO},
     )
     assert json.loads((tmp_path / "progress.json").read_text())["reason"] == "No space left"
 
 
 def test_a_warning_is_shown_once(tmp_path: Path) -> None:
-    warning = {"name": "tap-toubib", "event": "the API does not answer"}
-    printed = display(tmp_path / "progress.json", warning, warning, level=logging.WARNING)
+    warning = {"name": "tap-toubib", "event": "the API does not answer", "levelno": logging.WARNING}
+    printed = display(tmp_path / "progress.json", warning, warning)
     assert printed == "Warning: the API does not answer\n"
 
 

@@ -8,7 +8,7 @@ import resource
 import time
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import duckdb
 import pytest
@@ -24,6 +24,7 @@ from toubib_connector.runs import append_run, read_runs
 from toubib_connector.status import show_status
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 NOON = datetime(2026, 6, 15, 12, 5, tzinfo=UTC)
@@ -63,13 +64,13 @@ class Page(HTMLParser):
         self.words.append(data)
 
 
-def draw(tmp_path: Path, days: int = 0, *, now: datetime = NOON, change: str = "") -> Page:
+def draw(tmp_path: Path, days: int = 0, *, now: datetime = NOON, zone: str = "UTC", change: str = "") -> Page:
     """Return the report of a destination of so many days, after a change to its tables."""
     path = tmp_path / "clinic.duckdb"
     if not path.exists():
         make_database(path, now, days)
     with duckdb.connect(str(path)) as connection:
-        connection.execute(change) if change else None
+        connection.execute(f"set timezone = '{zone}'; {change}")
         return Page(draw_report(connection, read_runs(Commands(path), 100), path.name, now))
 
 
@@ -79,10 +80,10 @@ def loaded(tmp_path_factory: pytest.TempPathFactory, story: Story) -> Destinatio
 
 
 @pytest.fixture
-def unusual_zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("TZ", request.param)
     time.tzset()
-    yield
+    yield request.param
     monkeypatch.undo()
     time.tzset()
 
@@ -135,6 +136,7 @@ def test_a_monitor_gets_one_object(
     assert status["last_run"]["outcome"] == outcome
     assert status["patients"] == status["source_patients"] > 5000
     assert datetime.fromisoformat(status["source_as_of"]) <= NOON
+    assert status["last_run"]["started_at"] == NOON.isoformat()
 
 
 def test_status_over_ten_thousand_runs_takes_less_than_a_second(tmp_path: Path) -> None:
@@ -174,12 +176,11 @@ def test_the_report_is_written_in_any_locale(tmp_path: Path) -> None:
     assert "名前" in (tmp_path / "clinic.report.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("unusual_zone", ["UTC", "Pacific/Auckland", "Asia/Kathmandu"], indirect=True)
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Auckland", "Asia/Kathmandu"], indirect=True)
 @pytest.mark.parametrize("now", UNUSUAL, ids=str)
 @pytest.mark.parametrize("days", [1, 30])
-@pytest.mark.usefixtures("unusual_zone")
-def test_the_charts_end_today_and_agree_with_the_figures(tmp_path: Path, days: int, now: datetime) -> None:
-    page = draw(tmp_path, days, now=now)
+def test_the_charts_end_today_and_agree_with_the_figures(tmp_path: Path, days: int, now: datetime, zone: str) -> None:
+    page = draw(tmp_path, days, now=now, zone=zone)
     (patients, numbers), (event_days, _), *fields, (first_runs, _), (_, requests) = page.charts
     figures = dict(re.findall(r"<dt>([^<]+)</dt><dd>([\d,]+)</dd>", page.text))
     today = f"{now:%d %b %Y}"

@@ -205,8 +205,9 @@ def test_the_further_lines_of_a_quoted_value_are_withheld_until_the_message_ends
 
 
 def test_a_message_of_several_lines_is_redacted_as_a_whole() -> None:
-    message = f"Failed\nConstraint Error: {MARKER}\n{MARKER}\n with stderr:\n{MARKER}"
+    message = f"Failed\nConstraint Error: {MARKER}\n{MARKER}"
     assert shown(Redaction(), "meltano", message, "Next") == [f"Failed\nConstraint Error: {WITHHELD}", "Next"]
+    assert shown(Redaction(), "meltano", f"dbt failed with stderr:\n{MARKER}") == ["dbt failed"]
 
 
 def test_every_handler_gets_the_same_of_an_error() -> None:
