@@ -58,13 +58,14 @@ def show_summary(run: Mapping[str, Any], destination: Destination) -> None:
         changes = _join(counts) or "Nothing changed"
         say(f"{changes}: {_join({'patients': run['patients']} | facts)}", **run)
         return
-    for name, number in ({"patients now": run["patients"]} | counts | facts).items():
-        click.secho(f"{number:>11,}  {name}", fg=COUNTS.get(name) if number else None, dim=not number)
+    numbers = {"patients now": run["patients"]} | counts | facts
+    width = max(len(f"{number:,}") for number in numbers.values())
+    for name, number in numbers.items():
+        click.secho(f"{number:>{width},}  {name}", fg=COUNTS.get(name) if number else None, dim=not number)
     file = destination.path
-    click.echo(f"In {file}")
     typed = file.relative_to(PROJECT) if file.is_relative_to(PROJECT) else file
     variable = "" if file == DEFAULT else f" DESTINATION_DUCKDB_PATH={shlex.quote(str(typed))}"
-    click.echo(f"Next: `make sql{variable}` to query it, `make report{variable}` to see it")
+    click.echo(f"In {file}\nQuery it: make sql{variable}\nSee it: make report{variable}")
 
 
 def _join(numbers: Mapping[str, float]) -> str:

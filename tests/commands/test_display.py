@@ -76,7 +76,7 @@ def test_the_summary_names_what_happened_and_the_whole_command(
 ) -> None:
     file = tmp_path / "my clinic.duckdb"
     show_summary(RUN, Commands(file))
-    *lines, where, following = capsys.readouterr().out.splitlines()
+    *lines, where, to_query, _ = capsys.readouterr().out.splitlines()
     assert [line.split(maxsplit=1) for line in lines] == [
         ["1,235", "patients now"],
         ["2", "new"],
@@ -88,12 +88,12 @@ def test_the_summary_names_what_happened_and_the_whole_command(
         ["31", "tests passed"],
     ]
     assert where == f"In {file}"
-    assert f"`make sql DESTINATION_DUCKDB_PATH='{file}'`" in following
+    assert to_query == f"Query it: make sql DESTINATION_DUCKDB_PATH='{file}'"
     show_summary(RUN | {"returned": 1}, Commands(PROJECT / ".demo" / "demo.duckdb"))
     assert "  returned\n" in (printed := capsys.readouterr().out)
-    assert "`make report DESTINATION_DUCKDB_PATH=.demo/demo.duckdb`" in printed
+    assert printed.endswith("See it: make report DESTINATION_DUCKDB_PATH=.demo/demo.duckdb\n")
     show_summary(RUN, Commands(PROJECT / "data" / "destination.duckdb"))
-    assert "`make sql` to query it" in capsys.readouterr().out
+    assert "Query it: make sql\n" in capsys.readouterr().out
 
 
 def test_a_run_in_which_nothing_changed_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

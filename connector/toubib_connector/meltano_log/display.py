@@ -75,7 +75,7 @@ class Display(logging.Handler):
         self._file = Path(path) if path else None
         self._live = Progress(
             TextColumn(f"{{task.description:{max(map(len, LABELS.values()))}}}"),
-            BarColumn(bar_width=None),
+            BarColumn(bar_width=None, complete_style="cyan", pulse_style="cyan", finished_style="green"),
             TextColumn("{task.fields[count]}"),
             Times(),
             console=Console(),
