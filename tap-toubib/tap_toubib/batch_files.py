@@ -93,10 +93,12 @@ class BatchWriter:
         return self._records >= size or is_late
 
     def write(self, records: Sequence[Record], read_at: str) -> None:
-        """Write records that were read at an instant."""
+        """Write records that were read at an instant, which is added to them."""
         if not records:
             return
-        lines = self._encoder.encode_lines([{**record, EXTRACTED_AT: read_at} for record in records])
+        for record in records:
+            record[EXTRACTED_AT] = read_at
+        lines = self._encoder.encode_lines(records)
         if not self._file:
             self._path = self._folder.make_path(self._stream)
             self._file = self._path.open("xb")

@@ -42,8 +42,10 @@ class Emitted:
             is_recent, key = True, row.id or _digest(row.record)
             content: object = [row.reason, row.record]
         else:
+            # a tombstone has none, so that a patient who returns unchanged is emitted again
             instant = row.get(UPDATED_AT) or row.get(CREATED_AT) or ""
-            is_recent, key = instant >= self._since, str(row[PRIMARY_KEY])
+            is_recent = instant >= self._since
+            key = str(row[PRIMARY_KEY]) if is_recent or self._digests else ""
             if not is_recent and key not in self._digests:
                 return False
             content = {name: row[name] for name in self._columns if name in row}
@@ -53,11 +55,6 @@ class Emitted:
         (self._recent.add if is_recent else self._recent.discard)(key)
         self._is_full = len(self._recent) > MOST_DIGESTS
         return is_repeated
-
-    def forget(self, patient: int) -> None:
-        """Forget a patient that was deleted: if it returns as it was, that is a change."""
-        self._digests.pop(str(patient), None)
-        self._recent.discard(str(patient))
 
     def to_state(self) -> dict[str, str]:
         """Return the digests for the next run."""

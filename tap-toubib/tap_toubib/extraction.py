@@ -164,7 +164,6 @@ class Extraction:
             yield self._emit(page)
             for deleted in [record[PRIMARY_KEY] for record in page.records if record.get(DELETED_AT)]:
                 self._known.discard([deleted])
-                self._emitted.forget(deleted)
                 self.audit.deleted += 1
 
     def _emit_changes(self, page: Page, order: Order, since: str) -> Page:

@@ -79,14 +79,14 @@ class TapToubib(Tap):
             "known_ids_file",
             th.StringType,
             description="Path of a text file with the ids of the patients that the destination holds as current, one "
-            "integer a line. They replace those of the state.",
+            "integer a line. They replace the ids of the state.",
         ),
         th.Property(
             "max_deleted_percent",
             th.IntegerType(minimum=0, maximum=100),
             default=5,
             description="If more patients than this were deleted from the source since the last run, it ends with an "
-            "error and marks none as deleted. A single one always may be.",
+            "error and marks none as deleted. A single deletion is always allowed.",
         ),
         th.Property(
             "max_parallel_requests",

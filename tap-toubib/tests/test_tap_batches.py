@@ -1,4 +1,4 @@
-"""Records that leave in files: what the files are, what becomes of them, and where records leave one by one."""
+"""Files of records: their content, their lifetime, and streams that leave as records instead."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_rejected_records_leave_in_files_too_in_front_of_the_state_that_passes_t
     assert "soon" not in json.dumps(messages)
 
 
-def test_each_file_is_followed_by_a_state_and_grows_with_what_was_written(
+def test_each_file_is_followed_by_a_state_and_files_grow_with_the_run(
     api: Api, run: Callable[..., list[Row]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batch_files, "FIRST_FILE_RECORDS", 40)
@@ -102,9 +102,7 @@ def test_slow_source_fills_no_file_and_is_checkpointed_all_the_same(
     assert [state["checkpoint"]["last_id"] for state in states if "checkpoint" in state][:4] == [5, 9, 13, 17]
 
 
-def test_what_a_killed_run_left_is_removed_and_nothing_else(
-    api: Api, run: Callable[..., list[Row]], folder: Path
-) -> None:
+def test_only_files_of_a_killed_run_are_removed(api: Api, run: Callable[..., list[Row]], folder: Path) -> None:
     fill(api, 3)
     folder.mkdir(parents=True)
     (folder / "tap-toubib-patients-0-000001.jsonl").touch()

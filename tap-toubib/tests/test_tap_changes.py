@@ -1,4 +1,4 @@
-"""Reading what changed since the bookmark."""
+"""Reading changes since the bookmark."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_updated_and_created_patients_arrive_newest_first(api: Api, run: Runner)
     assert output.bookmark == "2024-02-01T00:00:00.000000Z"
 
 
-def test_what_changes_while_changes_are_read_arrives_now_or_in_the_next_run(api: Api, run: Runner) -> None:
+def test_change_during_a_run_arrives_in_it_or_in_the_next_one(api: Api, run: Runner) -> None:
     fill(api, 9)
     api.before[2] = lambda: api.rows[0].update(updated_at=LATER)
     first = run(bookmark=day(4), page_size=2)

@@ -127,7 +127,7 @@ def test_patients_that_moved_out_of_sight_are_not_taken_for_deleted(
 
 @pytest.mark.parametrize("left", [0, 2, 180])
 @pytest.mark.parametrize("config", [{}, {"full_refresh": True}], ids=str)
-def test_more_deletions_than_are_credible_end_the_run_until_told_otherwise(
+def test_more_deletions_than_the_limit_end_the_run_unless_it_is_raised(
     api: Api, run: Runner, loaded: Callable[..., Row], left: int, config: dict[str, Any]
 ) -> None:
     state = loaded(200)
@@ -300,7 +300,7 @@ def test_any_answer_but_404_is_not_a_deletion(
     assert f"GET /v1/patients/7 answered {status}" in caplog.text
 
 
-def test_ids_too_scattered_for_a_state_are_told_of_and_not_reconciled(
+def test_ids_too_scattered_for_a_state_cause_a_warning_and_are_not_reconciled(
     api: Api, run: Runner, loaded: Callable[..., Row], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("tap_toubib.extraction.LONGEST_TEXT", 100)
@@ -380,7 +380,7 @@ def test_a_run_without_a_state_that_is_given_the_ids_of_the_destination_finds_it
 
 
 @both_ways
-def test_ids_of_the_destination_replace_those_of_the_state(
+def test_ids_of_the_destination_replace_the_ids_of_the_state(
     run: Runner, loaded: Callable[..., Row], tmp_path: Path
 ) -> None:
     state = loaded(100)

@@ -1,4 +1,4 @@
-"""Reading everything: at first, and on every run of an API that cannot tell changes."""
+"""Reading everything: at first, and on every run of an API that cannot sort by changes."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_first_load_of_an_empty_collection_leaves_no_bookmark(api: Api, run: Run
 
 @pytest.mark.parametrize("start_date", ["2024-01-05", "2024-01-05T00:00:00Z", "2024-01-05T02:00:00+02:00"])
 @pytest.mark.parametrize("bookmark", [None, day(2)], ids=["first load", "earlier bookmark"])
-def test_start_date_leaves_out_what_was_last_updated_before_it(
+def test_start_date_leaves_out_patients_last_updated_before_it(
     api: Api, run: Runner, start_date: str, bookmark: str | None
 ) -> None:
     fill(api, 7)
@@ -121,7 +121,7 @@ def test_bookmark_matters_more_than_an_earlier_start_date(api: Api, run: Runner)
 @pytest.mark.parametrize(
     ("sortable", "nullable"), [(("id",), ()), (("last_name",), ()), (("id", "updated_at"), ("updated_at",))]
 )
-def test_api_that_cannot_tell_changes_is_read_as_a_whole_every_time(
+def test_api_that_cannot_sort_by_changes_is_read_as_a_whole_every_time(
     api: Api, run: Runner, sortable: tuple[str, ...], nullable: tuple[str, ...]
 ) -> None:
     api.offer(*sortable, nullable=nullable)

@@ -1,4 +1,4 @@
-"""The set of known ids and its place in the state."""
+"""The set of known ids and its text."""
 
 from __future__ import annotations
 
@@ -20,9 +20,7 @@ def test_text_gives_back_the_ids_it_was_made_of(ids: set[int]) -> None:
 
 
 @given(st.sets(IDS), st.none() | IDS, st.none() | IDS)
-def test_ids_between_two_others_are_those_after_one_and_before_the_other(
-    ids: set[int], low: int | None, high: int | None
-) -> None:
+def test_selection_between_two_ids_excludes_both(ids: set[int], low: int | None, high: int | None) -> None:
     between = [each for each in sorted(ids) if (low is None or each > low) and (high is None or each < high)]
     known = KnownIds(ids)
     if low is None or high is None or low < high:

@@ -1,4 +1,4 @@
-"""A collection that moves between any two requests: what stands still is not missed, a quiet run completes all."""
+"""A collection that moves between requests: no patient at rest is missed, and a quiet run completes the rest."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ class Clinic(RuleBasedStateMachine):
     ],
     ids=str,
 )
-def test_what_stands_still_is_read_and_a_quiet_run_completes_all(
+def test_patients_that_do_not_move_are_read_and_a_quiet_run_completes_the_rest(
     api: Api, run: Runner, monkeypatch: pytest.MonkeyPatch, sortable: tuple[str, ...], nullable: tuple[str, ...]
 ) -> None:
     monkeypatch.setattr(PatientsStream, "STATE_MSG_FREQUENCY", 5)

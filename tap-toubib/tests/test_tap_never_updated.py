@@ -48,7 +48,7 @@ def test_patients_without_an_update_in_front_of_all_others_cost_few_requests(api
     assert output.sync["requests"] < 12
 
 
-def test_patients_without_an_update_who_are_deleted_while_their_end_is_looked_for_hide_no_other(
+def test_patients_without_an_update_that_are_deleted_during_the_search_for_their_end_hide_no_other(
     api: Api, run: Runner
 ) -> None:
     api.offer("id", "created_at", "updated_at", nullable=("updated_at",))
@@ -69,7 +69,7 @@ def test_unloadable_record_where_the_instants_begin_does_not_hold_up_the_search(
     assert set(run(bookmark=day(25), page_size=2).ids) == set(range(25, 30))
 
 
-def test_patients_without_an_update_who_come_while_their_end_is_looked_for_do_not_hold_up_the_search(
+def test_patients_without_an_update_that_are_created_during_the_search_for_their_end_do_not_prolong_it(
     api: Api, run: Runner
 ) -> None:
     api.offer("id", "created_at", "updated_at", nullable=("updated_at",))
@@ -85,7 +85,7 @@ def test_patients_without_an_update_who_come_while_their_end_is_looked_for_do_no
     assert set(run(bookmark=day(4), page_size=10).ids) == set(range(16, 46))
 
 
-def test_patients_of_whom_none_was_ever_updated_leave_a_bookmark(api: Api, run: Runner) -> None:
+def test_run_over_patients_that_were_never_updated_leaves_a_bookmark(api: Api, run: Runner) -> None:
     api.offer("id", "created_at", "updated_at", nullable=("updated_at",))
     for key in range(1, 6):
         api.add(key, updated_at=None)
@@ -96,7 +96,7 @@ def test_patients_of_whom_none_was_ever_updated_leave_a_bookmark(api: Api, run: 
     assert run(bookmark=first.bookmark, page_size=2).ids == [6, 5]
 
 
-def test_an_api_without_instants_is_read_as_a_whole(api: Api, run: Runner) -> None:
+def test_api_without_instants_is_read_as_a_whole(api: Api, run: Runner) -> None:
     api.offer("id", "email", without=("created_at", "updated_at"), sex_at_birth=TEXT)
     api.rows = [{"id": key, "sex_at_birth": "FEMALE"} for key in range(1, 121)]
     output = run()

@@ -1,4 +1,4 @@
-"""What a run writes beside the patients, by which catalog, and when it fails."""
+"""Output of a run: audit, rejected records, selection by a catalog, and failures."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_record_that_cannot_be_loaded_is_written_before_the_state_that_passes_it
     assert last_rejected < kinds.index(("STATE", None))
 
 
-def test_sync_tells_what_a_first_load_did(api: Api, run: Runner) -> None:
+def test_sync_describes_a_first_load(api: Api, run: Runner) -> None:
     fill(api, 7)
     api.rows[1]["created_at"] = "soon"
     api.before[4] = lambda: api.add(8)
@@ -69,7 +69,7 @@ def test_sync_tells_what_a_first_load_did(api: Api, run: Runner) -> None:
     }
 
 
-def test_sync_tells_what_a_periodic_run_did_and_counts_failed_requests(api: Api, run: Runner) -> None:
+def test_sync_describes_a_periodic_run_and_counts_failed_requests(api: Api, run: Runner) -> None:
     fill(api, 7)
     api.before[1] = lambda: api.fail(503, times=2)
     sync = run(bookmark=day(5), page_size=10).sync
@@ -157,7 +157,7 @@ def test_audit_names_the_source_without_credentials(api: Api, run: Runner) -> No
     assert output.sync["is_bundled_api"] is False
 
 
-def test_audit_tells_the_bundled_api_from_others(api: Api, run: Runner) -> None:
+def test_sync_says_whether_the_api_is_the_bundled_one(api: Api, run: Runner) -> None:
     api.document["info"] = {"x-bundled-api": True}
     api.add(1)
     assert run().sync["is_bundled_api"] is True

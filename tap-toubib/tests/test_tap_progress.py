@@ -1,4 +1,4 @@
-"""What a run tells of its progress."""
+"""Progress that a run logs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tap_toubib.testing import Api
 from .conftest import Runner
 
 
-def test_progress_is_told_of_a_load_during_which_all_patients_are_deleted(
+def test_load_during_which_all_patients_are_deleted_logs_its_progress(
     api: Api, run: Runner, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(progress, "INTERVAL", 0)
@@ -24,7 +24,7 @@ def test_progress_is_told_of_a_load_during_which_all_patients_are_deleted(
     assert told[-1].endswith("time left: unknown")
 
 
-def test_progress_is_told_in_words_and_in_numbers(
+def test_progress_is_logged_in_words_and_as_fields(
     api: Api, run: Runner, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(progress, "INTERVAL", 0)

@@ -78,7 +78,7 @@ def test_a_load_that_goes_on_finds_deletions_if_it_is_given_the_ids_of_the_desti
     assert output.known_ids == [1, 2, *range(4, 31)]
 
 
-def test_a_checkpoint_does_not_count_where_changes_cannot_be_told_any_more(
+def test_a_checkpoint_is_ignored_if_the_api_no_longer_sorts_by_changes(
     run: Runner, api: Api, state: dict[str, Any]
 ) -> None:
     api.offer("id")
@@ -91,14 +91,12 @@ def test_a_full_refresh_begins_at_the_beginning(run: Runner, state: dict[str, An
     assert set(run(state=state, full_refresh=True).ids) == {*range(1, 31)}
 
 
-def test_what_was_removed_before_the_checkpoint_hides_no_patient_after_it(
-    run: Runner, api: Api, state: dict[str, Any]
-) -> None:
+def test_deletions_before_the_checkpoint_hide_no_patient_after_it(run: Runner, api: Api, state: dict[str, Any]) -> None:
     del api.rows[:4]
     assert set(run(state=state, page_size=6, max_deleted_percent=100).ids) >= set(range(17, 31))
 
 
-def test_what_changed_before_the_checkpoint_since_the_load_began_is_caught_up(
+def test_changes_before_the_checkpoint_since_the_load_began_are_caught_up(
     run: Runner, api: Api, state: dict[str, Any]
 ) -> None:
     api.rows[1]["updated_at"] = "2024-02-01T00:00:00Z"
@@ -107,7 +105,7 @@ def test_what_changed_before_the_checkpoint_since_the_load_began_is_caught_up(
     assert output.bookmark == "2024-02-01T00:00:00.000000Z"
 
 
-def test_what_was_committed_late_while_the_load_was_interrupted_is_caught_up(
+def test_late_commits_while_the_load_was_interrupted_are_caught_up(
     run: Runner, api: Api, state: dict[str, Any]
 ) -> None:
     api.rows[1]["updated_at"] = "2024-01-29T23:59:30Z"

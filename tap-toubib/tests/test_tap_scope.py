@@ -1,4 +1,4 @@
-"""What a run reads, as a table of its settings, its state and the plan."""
+"""The scope of a run, as a table of settings, state and plan."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ INSTANT = {"type": ["string", "null"], "format": "date-time"}
 
 
 class PatientsStream(FileStream):
-    """The patients: all of them at first, then those that changed since the bookmark, and tombstones."""
+    """The patients: all of them at first, then the ones changed since the bookmark, and tombstones."""
 
     name = "patients"
     primary_keys = (PRIMARY_KEY,)
