@@ -52,7 +52,7 @@ class BatchFolder(BatchConfig):
     @cached_property
     def _path(self) -> Path:
         """The folder: made if it is missing, without the files of earlier runs."""
-        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._root.mkdir(parents=True, exist_ok=True)
         for leftover in self._root.iterdir():
             if leftover.name.startswith(self._name):
                 leftover.unlink(missing_ok=True)

@@ -42,7 +42,6 @@ class Emitted:
             is_recent, key = True, row.id or _digest(row.record)
             content: object = [row.reason, row.record]
         else:
-            # a tombstone has none, so that a patient who returns unchanged is emitted again
             instant = row.get(UPDATED_AT) or row.get(CREATED_AT) or ""
             is_recent = instant >= self._since
             key = str(row[PRIMARY_KEY]) if is_recent or self._digests else ""
