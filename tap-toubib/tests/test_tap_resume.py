@@ -100,9 +100,11 @@ def test_changes_before_the_checkpoint_since_the_load_began_are_caught_up(
     run: Runner, api: Api, state: dict[str, Any]
 ) -> None:
     api.rows[1]["updated_at"] = "2024-02-01T00:00:00Z"
+    # far behind the look-back of the newest change
+    api.rows[28]["updated_at"] = "2024-03-01T00:00:00Z"
     output = run(state=state, page_size=6)
     assert 2 in output.ids
-    assert output.bookmark == "2024-02-01T00:00:00.000000Z"
+    assert output.bookmark == "2024-03-01T00:00:00.000000Z"
 
 
 def test_late_commits_while_the_load_was_interrupted_are_caught_up(
