@@ -83,8 +83,14 @@ class Settings:
                     if each["name"] == plugin and setting in each.get("config", {}):
                         raise Failure(f"{setting} of {plugin} in meltano.yml is not used here. {ELSEWHERE[name]}.")
         taps = [each for each in project["plugins"]["extractors"] if each["name"] == "tap-toubib"]
-        known = {f"TAP_TOUBIB_{each['name'].upper()}" for tap in taps for each in tap["settings"]} | OF_SINGER
-        if unknown := sorted(name for name in self.environment if name.startswith("TAP_TOUBIB_") and name not in known):
+        kinds = {f"TAP_TOUBIB_{each['name'].upper()}": each.get("kind") for tap in taps for each in tap["settings"]}
+        for name, kind in kinds.items():
+            value = self.environment.get(name, "0")
+            if kind == "integer" and not value.removeprefix("-").isdecimal():
+                raise Failure(f"{name} is {value!r}; it must be an integer.")
+        if unknown := sorted(
+            name for name in self.environment if name.startswith("TAP_TOUBIB_") and name not in {*kinds, *OF_SINGER}
+        ):
             raise Failure(f"{unknown[0]} is not a setting of the tap; `tap-toubib --about` lists them.")
 
 

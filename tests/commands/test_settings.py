@@ -105,6 +105,11 @@ def test_a_variable_that_a_run_would_not_honour_is_refused(name: str, advice: st
     assert advice in message
 
 
+@pytest.mark.parametrize("value", ["many", "1.5", "0x10", "-"])
+def test_an_integer_that_is_not_one_is_named(value: str) -> None:
+    assert refusal({"TAP_TOUBIB_PAGE_SIZE": value}) == f"TAP_TOUBIB_PAGE_SIZE is {value!r}; it must be an integer."
+
+
 @pytest.mark.parametrize(
     "text",
     [

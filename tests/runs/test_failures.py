@@ -111,11 +111,3 @@ def test_a_setting_that_will_not_do(loaded: Destination, monkeypatch: pytest.Mon
     monkeypatch.setenv("TAP_TOUBIB_PAGE_SIZE", "0")
     with serving(api_that_answers(200, healthy=True)) as url:
         assert "0 is less than the minimum of 2 in config['page_size']" in said(loaded, url)
-        monkeypatch.setenv("TAP_TOUBIB_PAGE_SIZE", "many")
-        assert "page_size" in said(loaded, url)
-
-
-def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with bundled_api(tmp_path / "toubib.sqlite", 5) as api:
-        assert "DESTINATION_DUCKDB_PATH" in said(Destination(tmp_path / "file" / "x.duckdb"), api.url)
