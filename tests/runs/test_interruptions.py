@@ -191,9 +191,9 @@ def test_a_run_that_is_stopped_while_the_health_is_asked_is_recorded(destination
     destination.path.parent.mkdir()
     with socket.create_server(("127.0.0.1", 0)) as silent:
         stopped = destination.start("run", API_BASEURL=f"http://127.0.0.1:{silent.getsockname()[1]}")
-        silent.accept()
-        stopped.send_signal(signal.SIGINT)
-        assert stopped.wait(timeout=10) == 130
+        with silent.accept()[0]:
+            stopped.send_signal(signal.SIGINT)
+            assert stopped.wait(timeout=10) == 130
     assert [run["outcome"] for run in destination.runs()] == ["stopped"]
 
 
