@@ -115,9 +115,10 @@ def test_a_record_that_cannot_be_loaded_is_not_told(destination: Destination) ->
     assert told(destination, outcome.stdout) == []
 
 
-def test_an_error_of_the_loader_is_told_without_the_value(loaded: Destination, api: Api) -> None:
+def test_an_error_of_the_loader_is_told_without_the_value(loaded: Destination, api: Api, story: Story) -> None:
     with duckdb.connect(str(loaded.path)) as connection:
         connection.execute("create unique index names on raw.patients (last_name, id)")
+    api.update(story.created[0], total_visits=5)
     outcome = run(loaded, api.url)
     assert outcome.returncode != 0
     assert "ConstraintException" in outcome.stdout.splitlines()[-1]
