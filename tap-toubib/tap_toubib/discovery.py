@@ -13,21 +13,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from tap_toubib import openapi
 from tap_toubib.client import PATIENT_PATH, PATIENTS_PATH, ToubibClient
 from tap_toubib.columns import INT64, JSON_TEXT, PRIMARY_KEY, JSONSchema, describe, get_key, is_json_text, name_columns
 from tap_toubib.failures import describe_address
-from tap_toubib.openapi import (
-    FORMATS,
-    TYPES,
-    OpenAPIDocument,
-    as_dict,
-    as_list,
-    find_description,
-    find_largest,
-    list_properties,
-    list_types,
-    list_values,
-)
+from tap_toubib.openapi import FORMATS, OpenAPIDocument, as_dict, as_list
 from tap_toubib.records import parse_page
 
 DEFAULT_PAGE_SIZE = 100
@@ -102,30 +92,33 @@ def read_document(root: JSONSchema, api_url: str = "") -> Capabilities:
         if parameter.get("in") == "query"
     }
     answer = document.get("paths", path, "get", "responses", "200", "content", "application/json").get("schema")
-    pages = document.expand(list_properties(document.expand(answer)).get("data"))
+    pages = document.expand(openapi.list_properties(document.expand(answer)).get("data"))
     patients = [form for page in pages for form in document.expand(page.get("items")) if form.get("properties")]
-    columns = {key: document.expand(schema) for key, schema in list_properties(patients).items()}
+    columns = {key: document.expand(schema) for key, schema in openapi.list_properties(patients).items()}
     is_understood = PRIMARY_KEY in columns
     if not is_understood:
         patients, columns = [], {key: [schema] for key, schema in DEFAULT_PROPERTIES.items()}
     names = name_columns(columns)
     required = [key for key in columns if patients and all(key in as_list(each.get("required")) for each in patients)]
     base = _find_base_path(root, api_url)
-    largest = find_largest(parameters.get("limit", []))
+    largest = openapi.find_largest(parameters.get("limit", []))
     return Capabilities(
         schema={
             "type": "object",
             "properties": {
                 names[key]: describe(
-                    key, names[key], _make_column(list_types(forms), key == PRIMARY_KEY), find_description(forms)
+                    key,
+                    names[key],
+                    _make_column(openapi.list_types(forms), key == PRIMARY_KEY),
+                    openapi.find_description(forms),
                 )
                 for key, forms in columns.items()
             },
             "required": [PRIMARY_KEY],
         },
-        sortable=frozenset(list_values(parameters.get("sort_field", []))),
+        sortable=frozenset(openapi.list_values(parameters.get("sort_field", []))),
         nullable=frozenset(
-            names[key] for key, forms in columns.items() if key not in required or "null" in list_types(forms)
+            names[key] for key, forms in columns.items() if key not in required or "null" in openapi.list_types(forms)
         ),
         # pages that overlap have two rows at least
         page_size=largest if largest and largest > 1 else DEFAULT_PAGE_SIZE,
@@ -177,8 +170,8 @@ def _make_column(types: set[str], is_key: bool) -> JSONSchema:  # noqa: FBT001
         return {"type": ["string"]}
     if len(kinds) == 1 and kinds < {*FORMATS}:
         return {"type": ["string", "null"], "format": kinds.pop()}
-    for kind in ("string", "boolean", "number"):
-        if kinds and kinds <= TYPES[kind]:
+    for kind, included in {"string": {*FORMATS}, "boolean": set(), "number": {"integer"}}.items():
+        if kinds and kinds <= included | {kind}:
             return {"type": [kind, "null"]}
     return JSON_TEXT
 

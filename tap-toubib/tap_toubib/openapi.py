@@ -10,18 +10,7 @@ from typing import Any
 
 Node = dict[str, Any]
 
-# number includes integer, and text includes text with a format
-TYPES = {
-    "null": {"null"},
-    "boolean": {"boolean"},
-    "integer": {"integer"},
-    "number": {"integer", "number"},
-    "string": {"string", "date", "date-time"},
-    "array": {"array"},
-    "object": {"object"},
-}
 FORMATS = ("date", "date-time")
-ANY_TYPE = frozenset().union(*TYPES.values())
 PYTHON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
 
 BOUND = "bound"
@@ -67,8 +56,16 @@ def list_properties(forms: Iterable[Node]) -> dict[str, object]:
 
 
 def list_types(forms: Iterable[Node]) -> set[str]:
-    """Return the JSON types that a value can have; `date` and `date-time` are types of their own within text."""
-    return {name for form in forms for name in _list_types_of_form(form)}
+    """Return the types that a value can have: JSON's, and `date` and `date-time` for text of these formats."""
+    types = set()
+    for form in forms:
+        values = [form["const"]] if "const" in form else as_list(form.get("enum"))
+        kinds = as_list(form.get("type")) or [form.get("type")]
+        if "type" not in form and values:
+            kinds = [PYTHON_TYPES.get(type(value), "null") for value in values]
+        is_formatted = form.get("format") in FORMATS
+        types |= {form["format"] if kind == "string" and is_formatted else str(kind) for kind in kinds}
+    return types
 
 
 def list_values(forms: Iterable[Node]) -> set[str]:
@@ -78,7 +75,7 @@ def list_values(forms: Iterable[Node]) -> set[str]:
 
 
 def find_largest(forms: Iterable[Node]) -> int | None:
-    """Return the largest integer that a schema allows, if it has a bound."""
+    """Return the largest integer that a schema allows, None if it has no bound."""
     return max((form[BOUND] for form in forms if form.get(BOUND) is not None), default=None)
 
 
@@ -89,12 +86,12 @@ def find_description(forms: Iterable[Node]) -> str | None:
 
 
 def as_dict(node: object) -> Node:
-    """Return a node if it is an object, otherwise an empty one."""
+    """Return a node if it is an object, otherwise {}."""
     return node if isinstance(node, dict) else {}
 
 
 def as_list(node: object) -> list[Any]:
-    """Return a node if it is an array, otherwise an empty one."""
+    """Return a node if it is an array, otherwise []."""
     return node if isinstance(node, list) else []
 
 
@@ -120,13 +117,3 @@ def _find_bound(schema: Node) -> int | None:
         if isinstance(bound := schema.get(keyword), int | float) and not isinstance(bound, bool)
     ]
     return min(bounds, default=None)
-
-
-def _list_types_of_form(form: Node) -> set[str]:
-    names = as_list(form.get("type")) or [form.get("type")]
-    types = {each for name in names for each in (TYPES.get(name, ANY_TYPE) if isinstance(name, str) else ANY_TYPE)}
-    if form.get("format") in FORMATS:
-        types -= TYPES["string"] - {form["format"]}
-    if values := [form["const"]] if "const" in form else as_list(form.get("enum")):
-        types &= {each for value in values for each in TYPES[PYTHON_TYPES.get(type(value), "null")]}
-    return types

@@ -89,32 +89,30 @@ class Scanner:
         """
         # rows are shown in front of `last.end`, and none from `empty_from` on
         last, empty_from, step = Page([], 0), None, 1
-        offset = self._find_last_page(expected)
+        offset = max(expected - self.page_length + 1, 0)
         while True:
             page = self.read_page(order, offset)
             if page.rows and page.rows == last.rows:
                 raise FatalAPIError(IGNORED_OFFSET)
+            if (offset == 0 and not page.rows) or self._ends_as_counted(page):
+                return page
             if page.rows:
                 last = page
             else:
                 empty_from = offset
-            if empty_from == 0 or self._ends_as_counted(page):
-                self._warn_of_total(page)
-                return page
             if empty_from is None:
                 offset, step = last.end - 1 + step, step * 2
             elif last.end > empty_from:
                 raise self._make_window_error(order, last.offset, empty_from)
-            elif last.end == empty_from and len(last.rows) < self.page_length:
+            elif last.end < empty_from:
+                is_near = empty_from - last.end < self.page_length
+                offset = last.end if is_near else (last.end + empty_from) // 2
+            elif len(last.rows) < self.page_length:
                 self._warn_of_total(last)
                 return last
-            elif last.end == empty_from:
+            else:
                 # the row that ends a full page shows itself, too, unless it is out of reach
                 offset = last.end - 1
-            else:
-                middle = last.end if empty_from - last.end < self.page_length else (last.end + empty_from) // 2
-                counted = self._find_last_page(page.total_items)
-                offset = counted if last.end <= counted < empty_from else middle
 
     def read_newest(self, order: Order) -> Page:
         """Return the page with which the instants of a newest-first order begin: the first one, as a rule.
@@ -209,10 +207,6 @@ class Scanner:
 
     def _ends_as_counted(self, page: Page) -> bool:
         return 0 < len(page.rows) < self.page_length and page.end == page.total_items
-
-    def _find_last_page(self, total_items: int) -> int:
-        """Return the offset of a page that ends a collection of so many patients, and has room for another."""
-        return max(total_items - self.page_length + 1, 0)
 
     def _warn_of_total(self, last: Page) -> None:
         if last.end != last.total_items and not self._has_warned:

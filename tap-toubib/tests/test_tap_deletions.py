@@ -136,7 +136,7 @@ def test_more_deletions_than_the_limit_end_the_run_unless_it_is_raised(
         run(state=state, **config)
     assert not deleted(run.output)
     assert not run.output.records("syncs")
-    assert config or len(api.pages) <= 3
+    assert config or len(api.pages) <= 10
     assert len(deleted(run(state=state, max_deleted_percent=100, **config))) == 200 - left
 
 
