@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 from tap_toubib import openapi
 from tap_toubib.client import PATIENT_PATH, PATIENTS_PATH, ToubibClient
 from tap_toubib.columns import INT64, JSON_TEXT, PRIMARY_KEY, JSONSchema, describe, get_key, is_json_text, name_columns
-from tap_toubib.failures import describe_address
 from tap_toubib.openapi import FORMATS, OpenAPIDocument, as_dict, as_list
 from tap_toubib.records import parse_page
 
@@ -84,8 +83,8 @@ def read_document(root: JSONSchema, api_url: str = "") -> Capabilities:
     readable = [path for path in paths if "get" in document.get("paths", path)]
     lists = [path for path in readable if path.rstrip("/").endswith(PATIENTS_PATH) and "{" not in path]
     path = min(lists, key=len, default=PATIENTS_PATH)
-    single = re.compile(re.escape(path.rstrip("/")) + r"/\{[^/{}]+\}/?")
-    singles = [single_path for single_path in readable if single.fullmatch(single_path)] if paths else [PATIENT_PATH]
+    is_single = re.compile(re.escape(path.rstrip("/")) + r"/\{[^/{}]+\}/?").fullmatch
+    single = next(filter(is_single, readable), None if paths else PATIENT_PATH)
     parameters = {
         str(parameter.get("name")): document.expand(parameter.get("schema"))
         for parameter in map(as_dict, as_list(document.get("paths", path, "get").get("parameters")))
@@ -100,20 +99,11 @@ def read_document(root: JSONSchema, api_url: str = "") -> Capabilities:
         patients, columns = [], {key: [schema] for key, schema in DEFAULT_PROPERTIES.items()}
     names = name_columns(columns)
     required = [key for key in columns if patients and all(key in as_list(each.get("required")) for each in patients)]
-    base = _find_base_path(root, api_url)
     largest = openapi.find_largest(parameters.get("limit", []))
     return Capabilities(
         schema={
             "type": "object",
-            "properties": {
-                names[key]: describe(
-                    key,
-                    names[key],
-                    _make_column(openapi.list_types(forms), key == PRIMARY_KEY),
-                    openapi.find_description(forms),
-                )
-                for key, forms in columns.items()
-            },
+            "properties": {names[key]: _make_column(key, names[key], forms) for key, forms in columns.items()},
             "required": [PRIMARY_KEY],
         },
         sortable=frozenset(openapi.list_values(parameters.get("sort_field", []))),
@@ -122,8 +112,8 @@ def read_document(root: JSONSchema, api_url: str = "") -> Capabilities:
         ),
         # pages that overlap have two rows at least
         page_size=largest if largest and largest > 1 else DEFAULT_PAGE_SIZE,
-        patients_path=_cut_base(api_url, base + path),
-        patient_path=_cut_base(api_url, base + re.sub(r"\{.*\}", "{}", singles[0])) if singles else None,
+        patients_path=_cut_base(api_url, path),
+        patient_path=_cut_base(api_url, re.sub(r"\{.*\}", "{}", single)) if single else None,
         is_bundled_api=document.get("info").get("x-bundled-api") is True,
         is_understood=is_understood,
         is_closed=is_understood and all(patient.get("additionalProperties") is False for patient in patients),
@@ -160,20 +150,21 @@ def complete(api: Capabilities, client: ToubibClient, catalog: Mapping[str, JSON
     )
 
 
-def _make_column(types: set[str], is_key: bool) -> JSONSchema:  # noqa: FBT001
-    """Return the schema of a column whose values can have these types, in Singer's terms."""
-    kinds = types - {"null"}
-    null = [] if is_key else ["null"]
-    if kinds == {"integer"}:
-        return {"type": ["integer", *null], **INT64}
-    if is_key:
-        return {"type": ["string"]}
-    if len(kinds) == 1 and kinds < {*FORMATS}:
-        return {"type": ["string", "null"], "format": kinds.pop()}
-    for kind, included in {"string": {*FORMATS}, "boolean": set(), "number": {"integer"}}.items():
-        if kinds and kinds <= included | {kind}:
-            return {"type": [kind, "null"]}
-    return JSON_TEXT
+def _make_column(key: str, name: str, forms: Sequence[JSONSchema]) -> JSONSchema:
+    """Return the schema of a column, in Singer's terms."""
+    types = openapi.list_types(forms) - {"null"}
+    column: JSONSchema = JSON_TEXT
+    if types == {"integer"}:
+        column = {"type": ["integer", "null"], **INT64}
+    elif types and types <= {"integer", "number"}:
+        column = {"type": ["number", "null"]}
+    elif types == {"boolean"}:
+        column = {"type": ["boolean", "null"]}
+    elif types and types <= {"string", *FORMATS}:
+        column = {"type": ["string", "null"]} | ({"format": min(types)} if types in ({"date"}, {"date-time"}) else {})
+    if key == PRIMARY_KEY:
+        column = {"type": ["integer"], **INT64} if types == {"integer"} else {"type": ["string"]}
+    return describe(key, name, column, openapi.find_description(forms))
 
 
 def _describe_rows(rows: Sequence[dict[str, Any]], documented: Mapping[str, JSONSchema]) -> dict[str, JSONSchema]:
@@ -189,14 +180,6 @@ def _list_columns(columns: Mapping[str, JSONSchema]) -> str:
     """Return names for a message, with the key in the API where that is another one."""
     keys = {name: get_key(name, column) for name, column in columns.items()}
     return ", ".join(name if key == name else f"{key!a} as {name}" for name, key in keys.items())
-
-
-def _find_base_path(root: JSONSchema, api_url: str) -> str:
-    """Return the path of the document's first server, which FastAPI writes for `root_path`, if it is this service."""
-    url = as_dict(next(iter(as_list(root.get("servers"))), None)).get("url")
-    address = urlsplit(describe_address(api_url))
-    path = re.fullmatch(r"(/[^{}]*?)/*", str(url).removeprefix(f"{address.scheme}://{address.netloc}"))
-    return path[1].rstrip("/") if path else ""
 
 
 def _cut_base(api_url: str, path: str) -> str:

@@ -26,6 +26,9 @@ MAX_SETBACKS = 10
 MAX_REPETITIONS = 2
 """The same for pages that repeat the one before them row by row."""
 
+MAX_HOLES = 2
+"""How many pages of a scan may be empty where the page before ended: a collection that shrinks causes one."""
+
 IGNORED_OFFSET = "The API ignores `offset`: it answers different ones with the same page"
 SINGLE_ROWS = (
     "The API answers with one patient a page, so pages cannot overlap, and patients between them could be missed"
@@ -162,16 +165,13 @@ class Scanner:
         parallel = self.max_parallel_requests if to_the_end else min(2, self.max_parallel_requests)
         with ReadAhead(lambda offset: self.read_page(order, offset), parallel) as ahead:
             end = furthest = after
-            empty_from, setbacks = None, 0
+            holes = setbacks = 0
             page = first or ahead.read(after.offset if after else 0)
             while True:
-                if page.rows and empty_from is not None and page.offset >= empty_from:
-                    empty_from = None
-                if end and not page.rows:
-                    if empty_from is not None and page.offset >= empty_from:
-                        raise self._make_window_error(order, end.page.offset, empty_from)
-                    empty_from = page.offset
                 previous = end
+                holes += previous is not None and not page.rows
+                if previous and holes > MAX_HOLES:
+                    raise self._make_window_error(order, previous.page.offset, page.offset)
                 if previous:
                     page = self._read_contiguous(previous, page, order, ahead)
                 fresh = replace(page, rows=remove_shown(page, previous.page)) if previous else page
