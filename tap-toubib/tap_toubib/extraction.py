@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +25,7 @@ from tap_toubib.reconciliation import Reconciliation
 from tap_toubib.records import Page, PageDecoder, Rejected, list_ids
 from tap_toubib.scope import choose_scope, look_back
 from tap_toubib.state import State
-from tap_toubib.values import move, now, to_utc
+from tap_toubib.values import now, shift, to_utc
 
 LONGEST_TEXT = 4_000_000
 """Characters of the known ids in the state, at most: Meltano passes on lines of up to 5 MiB."""
@@ -129,7 +130,7 @@ class Extraction:
         if high_water:
             # changes made during the load, and late commits if the load began in an earlier run: later runs look back
             # from the bookmark of this one only
-            since = look_back(high_water, self._config) if checkpoint else move(high_water, microseconds=1)
+            since = look_back(high_water, self._config) if checkpoint else shift(high_water, microseconds=1)
             yield from self._read_changes(since, {})
 
     def _read_changes(self, since: str, opening_pages: Mapping[Order, Page]) -> Iterator[Page]:
@@ -137,13 +138,14 @@ class Extraction:
         progress = Progress(self._logger)
         for order in self._plan.changes:
             first = opening_pages.get(order) or self._scanner.read_newest(order)
-            ties = Ties(begin=first.offset)
-            for page, end in self._scanner.read_pages(order, first=first, to_the_end=False):
-                ties.add(page, end)
-                yield self._emit_changes(page, order, since)
-                progress.report(end.offset + 1 - first.offset)
-                if order.is_past(end.page, since):
-                    break
+            ties = Ties(first.offset)
+            with closing(self._scanner.read_pages(order, first=first, to_the_end=False)) as pages:
+                for page, end in pages:
+                    ties.add(page, end)
+                    yield self._emit_changes(page, order, since)
+                    progress.report(end.offset + 1 - first.offset)
+                    if order.is_past(end.page, since):
+                        break
             if ties.has_hidden_rows:
                 # equal values hid rows; the order of a load has the fewest of them
                 for page, _ in self._scanner.read_pages(self._plan.load):

@@ -111,13 +111,9 @@ def remove_shown(page: Page, previous: Page) -> list[Record | Rejected]:
 
 @dataclass
 class Ties:
-    """Whether rows of one value changed places from page to page, so that some of them were in none.
+    """Finds out whether rows of one value changed places from page to page, so that no page showed some of them."""
 
-    Attributes:
-        begin: Where the first page began.
-    """
-
-    begin: int
+    first_offset: int
     _is_tied: bool = False
     _seen: set[Any] = field(default_factory=set)
     _others: int = 0
@@ -128,9 +124,9 @@ class Ties:
         self._is_tied = self._is_tied or end.is_tied
         ids = {record[PRIMARY_KEY] for record in page.records}
         self._seen |= ids
-        # also rows of one patient on one page, which is a view of one moment
+        # a page is a view of one moment: a patient on two of its rows is listed twice
         self._others += len(page.rows) - len(ids)
-        self._read = end.page.offset + len(end.page.rows) - self.begin
+        self._read = end.page.offset + len(end.page.rows) - self.first_offset
 
     @property
     def has_hidden_rows(self) -> bool:

@@ -7,7 +7,7 @@ the service answers, a scan ends: its pages have to come further and further in 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Self
@@ -144,7 +144,7 @@ class Scanner:
 
     def read_pages(
         self, order: Order, *, first: Page | None = None, after: End | None = None, to_the_end: bool = True
-    ) -> Iterator[tuple[Page, End]]:
+    ) -> Generator[tuple[Page, End]]:
         """Yield the pages of the collection in an order, each without the rows of the one before it.
 
         A patient that keeps its place in the order during the scan is in one of them, whatever happens to others.

@@ -1,4 +1,4 @@
-"""Which orders a run reads the collection in; they follow from what the API can sort by."""
+"""The orders in which a run reads the collection. They follow from what the API can sort by."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Order:
     """An order of the collection.
 
     Attributes:
-        field: What patients are sorted by.
+        field: The column that patients are sorted by.
         direction: `asc` or `desc`.
         is_instant: Whether the field holds instants, which sort as text in the same way.
     """
@@ -28,22 +28,22 @@ class Order:
 
     @property
     def is_unique(self) -> bool:
-        """Whether no two patients have the same place: the order of others changes from one request to the next."""
+        """Whether no two patients have the same value: equal ones change places from one request to the next."""
         return self.field in {PRIMARY_KEY, EMAIL}
 
     def is_changed(self, record: Record, since: str) -> bool:
-        """Tell whether a patient changed since an instant; by creation one is looked for only if it never changed."""
+        """Return whether a patient changed since an instant. Creation counts only for a patient that never changed."""
         if self.field == CREATED_AT and record.get(UPDATED_AT):
             return False
         instant: str | None = record.get(self.field)
         return instant is not None and instant >= since
 
     def is_past(self, page: Page, since: str) -> bool:
-        """Tell whether no patient behind a page, newest first, can have changed since an instant."""
+        """Return whether no patient behind a page, newest first, can have changed since an instant."""
         instants = [record.get(self.field) for record in page.records]
         if instants and instants[-1]:
             return bool(instants[-1] < since)
-        # behind those with an instant come those without one, if they did not come before
+        # patients without an instant are behind those with one, unless they are in front of them
         return any(instants)
 
 
@@ -55,8 +55,8 @@ class Plan:
     """The orders of a run.
 
     Attributes:
-        load: For reading everything: the one that changes move least in, and equal values hide least in.
-        changes: For reading what changed, newest first, each until the bookmark; empty when the API cannot tell.
+        load: For reading everything: the order with the fewest equal values, in which changes move the fewest patients.
+        changes: For reading changes, newest first, each until the bookmark; empty if the API cannot sort by change.
     """
 
     load: Order
@@ -80,7 +80,7 @@ def make_plan(api: Capabilities) -> Plan:
         return Plan(load, ())
     if UPDATED_AT not in api.nullable:
         return Plan(load, (by_update,))
-    # a patient that was never updated may be without the one instant, but not without the other
+    # a patient that was never updated has no `updated_at`, but it has a `created_at`
     if CREATED_AT in columns & api.instants:
         return Plan(load, (by_update, replace(by_creation, direction="desc")))
     return Plan(load, ())

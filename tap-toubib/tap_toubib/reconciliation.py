@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import pairwise
 from random import randrange
 from typing import NamedTuple
@@ -35,60 +35,6 @@ class RepeatedIdError(Exception):
         return f"The API lists the patient of id {self.args[0]} on more than one row: its ranks say nothing"
 
 
-@dataclass
-class Reconciliation:
-    """Finds the differences between the known ids and the source at the end of a run.
-
-    Attributes:
-        scanner: Reads the pages; its client confirms deletions.
-        known: The ids of all patients delivered so far.
-        total_items: How many patients the API said last that it has.
-        max_deleted_percent: The setting.
-        logger: Receives a warning where deletions cannot be found by rank.
-    """
-
-    scanner: Scanner
-    known: KnownIds
-    total_items: int
-    max_deleted_percent: int
-    logger: logging.Logger
-
-    def check_deletion_limit(self, deletions: int) -> None:
-        """End the run if it would delete more patients than a sound source loses from one run to the next."""
-        is_single = deletions == 1 < len(self.known)
-        if deletions > len(self.known) * self.max_deleted_percent / 100 and not is_single:
-            raise FatalAPIError(
-                f"{deletions} of {len(self.known)} patients are not in the source any more, and max_deleted_percent "
-                f"allows {self.max_deleted_percent} %: none was marked as deleted. If they were deleted for good, set "
-                "TAP_TOUBIB_MAX_DELETED_PERCENT=100 for one run; if the source is incomplete, complete it first"
-            )
-
-    def read_differences(self) -> Iterator[Page]:
-        """Yield pages of patients that are not known, then tombstones, both found by rank."""
-        search = RankSearch(self.scanner, self.known.copy())
-        try:
-            for page in search.read_pages(max(self.total_items, len(self.known))):
-                self.total_items = page.total_items
-                self.check_deletion_limit(len(search.absent))
-                yield replace(
-                    page, rows=[row for row in page.rows if any(each not in self.known for each in list_ids([row]))]
-                )
-        except (RepeatedIdError, WindowError) as error:
-            self.logger.warning("%s. Not all deletions are found: a full refresh finds them", error)
-        yield from self.read_tombstones(search.absent)
-
-    def read_tombstones(self, absent: KnownIds) -> Iterator[Page]:
-        """Yield a tombstone for each of these patients whose deletion the source confirms."""
-        self.check_deletion_limit(len(absent))
-        with ThreadPoolExecutor(self.scanner.max_parallel_requests) as executor:
-            answers = executor.map(self.scanner.client.is_deleted, absent)
-            for patient, is_deleted in zip(absent, answers, strict=True):
-                if is_deleted:
-                    deleted_at = now()
-                    tombstone = {PRIMARY_KEY: patient, DELETED_AT: deleted_at}
-                    yield Page([tombstone], self.total_items, read_at=deleted_at)
-
-
 class Interval(NamedTuple):
     """The patients between two others, given by id (None: no bound) and rank."""
 
@@ -98,58 +44,91 @@ class Interval(NamedTuple):
     high_rank: int
 
 
-@dataclass
-class RankSearch:
-    """Searches for the differences by rank.
+class Reconciliation:
+    """Finds the differences between the known ids and the source at the end of a run.
 
-    Attributes:
-        scanner: Reads the pages.
-        expected: The ids that the source is expected to show; corrected by each page.
-        absent: Known ids that the source did not show at their place. They may have moved during the search, so a
-            deletion has to be confirmed.
+    Args:
+        scanner: Reads the pages; its client confirms deletions.
+        known: The ids of all patients delivered so far.
+        total_items: How many patients the API said last that it has.
+        max_deleted_percent: The setting.
+        logger: Receives a warning where deletions cannot be found by rank.
     """
 
-    scanner: Scanner
-    expected: KnownIds
-    absent: KnownIds = field(default_factory=KnownIds)
+    def __init__(
+        self, scanner: Scanner, known: KnownIds, total_items: int, max_deleted_percent: int, logger: logging.Logger
+    ) -> None:
+        self._scanner = scanner
+        self._known = known
+        self._total_items = total_items
+        self._max_deleted_percent = max_deleted_percent
+        self._logger = logger
+        # what the source should show, corrected by each page
+        self._expected = known.copy()
+        # known ids that it did not show at their place; some may have moved, so deletions are confirmed
+        self._absent = KnownIds()
 
-    def read_pages(self, total_items: int) -> Iterator[Page]:
-        """Yield the pages that were read: their rows include all patients found to be missing among the known ids.
+    def check_deletion_limit(self, deletions: int) -> None:
+        """End the run if it would delete more patients than a sound source loses from one run to the next."""
+        is_single = deletions == 1 < len(self._known)
+        if deletions > len(self._known) * self._max_deleted_percent / 100 and not is_single:
+            raise FatalAPIError(
+                f"{deletions} of {len(self._known)} patients are not in the source any more, and max_deleted_percent "
+                f"allows {self._max_deleted_percent} %: none was marked as deleted. If they were deleted for good, set "
+                "TAP_TOUBIB_MAX_DELETED_PERCENT=100 for one run; if the source is incomplete, complete it first"
+            )
 
-        Args:
-            total_items: How many patients the source should have.
+    def read_differences(self) -> Iterator[Page]:
+        """Yield pages of patients that are not known, then tombstones, both found by rank."""
+        try:
+            for page in self._search():
+                self._total_items = page.total_items
+                self.check_deletion_limit(len(self._absent))
+                yield replace(
+                    page, rows=[row for row in page.rows if any(each not in self._known for each in list_ids([row]))]
+                )
+        except (RepeatedIdError, WindowError) as error:
+            self._logger.warning("%s. This run may miss deletions", error)
+        yield from self.read_tombstones(self._absent)
 
-        Raises:
-            RepeatedIdError: Ranks of the source say nothing.
-            WindowError: The source does not show its last patients.
-        """
+    def read_tombstones(self, absent: KnownIds) -> Iterator[Page]:
+        """Yield a tombstone for each of these patients whose deletion the source confirms."""
+        self.check_deletion_limit(len(absent))
+        with ThreadPoolExecutor(self._scanner.max_parallel_requests) as executor:
+            answers = executor.map(self._scanner.client.is_deleted, absent)
+            for patient, is_deleted in zip(absent, answers, strict=True):
+                if is_deleted:
+                    deleted_at = now()
+                    tombstone = {PRIMARY_KEY: patient, DELETED_AT: deleted_at}
+                    yield Page([tombstone], self._total_items, read_at=deleted_at)
+
+    def _search(self) -> Iterator[Page]:
+        """Yield the pages that were read: their rows include all patients found to be missing among the known ids."""
         # start with the last page: patients created during this run have the highest ids
-        page = self.scanner.read_last(BY_ID, total_items)
+        page = self._scanner.read_last(BY_ID, max(self._total_items, len(self._known)))
         yield page
         ranks = _rank(page)
+        first = min(ranks, default=None)
         if page.offset == 0:
             self._settle([*ranks], None, None)
             return
-        first = min(ranks, default=None)
         if first is not None:
             self._settle([*ranks], first - 1, None)
         # one page at random, even if all numbers agree
         rest = Interval(None, -1, first, page.offset)
-        page = self.scanner.read_page(BY_ID, randrange(page.offset))  # noqa: S311  # not a secret
+        page = self._scanner.read_page(BY_ID, randrange(page.offset))  # noqa: S311  # not a secret
         yield page
         intervals = self._split(rest, page)
         while intervals:
             interval = intervals.pop()
             between = interval.high_rank - interval.low_rank - 1
-            if between == self.expected.count_between(interval.low, interval.high):
-                continue
             if between <= 0:
                 self._settle([], interval.low, interval.high)
-                continue
-            middle = interval.low_rank + 1 + max((between - self.scanner.page_length) // 2, 0)
-            page = self.scanner.read_page(BY_ID, middle)
-            yield page
-            intervals += self._split(interval, page)
+            elif between != self._expected.count_between(interval.low, interval.high):
+                offset = interval.low_rank + 1 + max((between - self._scanner.page_length) // 2, 0)
+                page = self._scanner.read_page(BY_ID, offset)
+                yield page
+                intervals += self._split(interval, page)
 
     def _split(self, interval: Interval, page: Page) -> list[Interval]:
         """Return the parts of an interval that a page leaves unread; none if the collection moved it out of there."""
@@ -166,10 +145,10 @@ class RankSearch:
 
     def _settle(self, shown: list[int], low: int | None, high: int | None) -> None:
         """Take note of all ids that the source showed between two others."""
-        between = self.expected.select_between(low, high)
-        self.absent.update(between - KnownIds(shown))
-        self.expected.discard(between)
-        self.expected.update(shown)
+        between = self._expected.select_between(low, high)
+        self._absent.update(between - KnownIds(shown))
+        self._expected.discard(between)
+        self._expected.update(shown)
 
 
 def _rank(page: Page) -> dict[int, int]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tap_toubib.plan import Plan
 from tap_toubib.state import Checkpoint, State
-from tap_toubib.values import move
+from tap_toubib.values import shift
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def choose_scope(config: Mapping[str, Any], state: State, plan: Plan) -> Scope:
         return Scope("first_load", checkpoint=state.checkpoint, is_resumable=True, has_all_ids=False)
     instants = [look_back(bookmark, config)] if bookmark else []
     if start_date := config.get("start_date"):
-        instants.append(move(start_date))
+        instants.append(shift(start_date))
     if instants and plan.changes:
         # after a run that failed, the destination can hold newer observations than the state knows of
         skips_repeated = bool(bookmark) and not has_ids_file
@@ -57,4 +57,4 @@ def choose_scope(config: Mapping[str, Any], state: State, plan: Plan) -> Scope:
 
 def look_back(instant: str, config: Mapping[str, Any]) -> str:
     """Return how far to read back: a transaction that commits late has an `updated_at` earlier than the bookmark."""
-    return move(instant, seconds=-config["lookback_seconds"])
+    return shift(instant, seconds=-config["lookback_seconds"])

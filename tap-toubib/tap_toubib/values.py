@@ -1,4 +1,4 @@
-"""Values of patients, from what the API writes to what a loader is given."""
+"""Conversions of the values of patients."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import msgspec
 JSON_TEXT_ENCODER = msgspec.json.Encoder(order="deterministic", decimal_format="number")
 
 EARLIEST = "0001-01-01T00:00:00.000000Z"
-"""The first instant that there is, as `to_utc` writes it."""
+"""The first instant that Python knows, as `to_utc` writes it."""
 
 
 def to_utc(instant: datetime) -> str:
-    """Return the one form in which instants are written, in which text sorts as time does; naive ones are in UTC.
+    """Return an instant as text that sorts as time does: UTC with microseconds. A naive one is in UTC.
 
     Raises:
-        ValueError: The instant lies outside of the years 1 to 9999 when told in UTC.
+        ValueError: The instant is outside the years 1 to 9999 in UTC.
     """
     try:
         utc = instant.astimezone(UTC) if instant.tzinfo else instant
@@ -26,8 +26,8 @@ def to_utc(instant: datetime) -> str:
     return utc.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
-def move(instant: str, **offset: float) -> str:
-    """Return an instant in that form, later or earlier by what a `timedelta` is told; not before time begins."""
+def shift(instant: str, **offset: float) -> str:
+    """Return an instant in that form, shifted by `timedelta(**offset)` and clamped to year 1."""
     origin = datetime.fromisoformat(instant)
     try:
         return to_utc(origin + timedelta(**offset))
@@ -36,12 +36,12 @@ def move(instant: str, **offset: float) -> str:
 
 
 def now() -> str:
-    """Return the present instant in the same form."""
+    """Return the present instant in that form."""
     return to_utc(datetime.now(UTC))
 
 
 def to_json_text(value: object) -> str:
-    """Return a value of any type as JSON text: keys in order, since theirs says nothing, and numbers as they came."""
+    """Return a value of any type as JSON text, with its keys sorted and its numbers as they came."""
     return JSON_TEXT_ENCODER.encode(value).decode()
 
 

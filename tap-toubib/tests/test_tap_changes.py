@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tap_toubib.pagination import Scanner
 from tap_toubib.testing import LATER, Api, day, fill
 
 from .conftest import Runner, both_ways
@@ -150,3 +151,20 @@ def test_page_that_begins_with_a_rejected_record_must_be_contiguous_too(api: Api
     api.before[3] = lambda: api.rows.__delitem__(slice(0, 3))
     shown = run(page_size=5, max_parallel_requests=1, max_deleted_percent=100).ids
     assert set(shown) == {*range(1, 13)} - {8}
+
+
+def test_pages_are_closed_where_the_search_for_changes_stops(
+    api: Api, run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(api, 20)
+    scans: list[Any] = []
+    read_pages = Scanner.read_pages
+
+    def keep(*args: Any, **options: Any) -> Any:
+        scans.append(read_pages(*args, **options))
+        return scans[-1]
+
+    monkeypatch.setattr(Scanner, "read_pages", keep)
+    run(bookmark=day(15), page_size=5)
+    [scan] = scans
+    assert scan.gi_frame is None
