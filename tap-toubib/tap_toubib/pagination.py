@@ -200,10 +200,7 @@ class Scanner:
         # a full page may hide another row: the total may have been counted before a row came in front of the others
         if len(page.rows) >= self.page_length:
             return False
-        if page.end == page.total_items or not self.read_page(order, page.end).rows:
-            return True
-        self._longest = max(self._longest, len(page.rows))
-        return False
+        return page.end == page.total_items or not self.read_page(order, page.end).rows
 
     def _ends_as_counted(self, page: Page) -> bool:
         return 0 < len(page.rows) < self.page_length and page.end == page.total_items

@@ -20,11 +20,11 @@ random = Random(7)  # noqa: S311  # no secret
 
 COUNTS: dict[str, Callable[[int], int]] = {
     "one too many": lambda patients: patients + 1,
-    "one too few": lambda patients: patients - 1,
+    "one too few": lambda patients: max(patients - 1, 0),
     "far too many": lambda patients: patients * 3,
     "capped": lambda patients: min(patients, 150),
     "zero": lambda _: 0,
-    "jumping": lambda patients: random.randrange(2 * patients),
+    "jumping": lambda patients: random.randrange(2 * patients + 1),
 }
 ORDERS = [("id", "updated_at"), ("email", "updated_at"), ("updated_at",), ("id",)]
 
@@ -67,6 +67,18 @@ def test_wrong_count_loses_no_patient_and_deletes_none(
     assert deleted(second) == api.confirmed == [201]
     assert not deleted(run(state=second.state))
     assert api.confirmed == [201]
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_wrong_count_of_a_collection_of_any_size_loses_no_patient(api: Api, run: Runner, count: str) -> None:
+    api.count = COUNTS[count]
+    for patients in range(10):
+        api.rows.clear()
+        load(api, patients)
+        first = run(page_size=4)
+        assert {*first.ids} == {*range(1, patients + 1)}
+        api.rows = api.rows[1:]
+        assert deleted(run(state=first.state, page_size=4, max_deleted_percent=100)) == [1][:patients]
 
 
 @pytest.mark.parametrize(("count", "said"), [("one too many", 21), ("one too few", 19), ("zero", 0)])
