@@ -7,6 +7,7 @@ With arguments it looks for no reason not to: options are those of `dbt build`, 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import sys
@@ -20,9 +21,6 @@ PROJECT = Path(__file__).parent
 LOCK_TIMEOUT = 30
 """Seconds to wait for another process to close the file."""
 
-# unit tests show that the rules are right, not that the data are
-BUILD = ("build", "--exclude-resource-type", "unit_test")
-
 COLUMNS = """
 select string_agg(column_name || ' ' || data_type) from duckdb_columns()
 where schema_name = 'raw' and table_name = 'patients'
@@ -33,7 +31,6 @@ select
   digest = $digest
   -- otherwise the clock was set back, and new rows look old
   and built_until <= now()
-  and built_until <= tested_until
   and coalesce((select max(_sdc_batched_at) from raw.patients) <= tested_until, true)
   and coalesce((select max(_sdc_batched_at) from raw.rejected_records) <= tested_until, true)
   -- a new row in raw.syncs says what the observations of its run are worth
@@ -53,24 +50,29 @@ def main(arguments: list[str]) -> int:
     try:
         connection = connect(os.environ["DBT_DUCKDB_PATH"])
     except duckdb.Error as error:
-        print(f"Error: {str(error).splitlines()[0]}", file=sys.stderr)
+        say(f"Error: {str(error).splitlines()[0]}", level="error")
         return 1
-    # held while dbt runs: nobody else can open the file in between
+    # held while dbt runs, so that nobody else opens the file in between
     with connection:
         if not arguments and has_nothing_new(connection):
-            print("Nothing to build: raw holds nothing new and transform/ is unchanged")
+            say("Nothing to build: raw holds nothing new and transform/ is unchanged")
             return 0
         os.environ.setdefault("DBT_MEMORY_LIMIT", find_memory_limit())
         from dbt.cli.main import dbtRunner  # noqa: PLC0415 -- takes longer than the look above
 
-        command = arguments if arguments and not arguments[0].startswith("-") else [*BUILD, *arguments]
+        command = arguments if arguments and not arguments[0].startswith("-") else ["build", *arguments]
         if not dbtRunner().invoke(command).success:
             return 1
-        if command[0] == "build":
-            connection.execute(
-                "update bookkeeping.builds set tested_until = built_until, digest = ?", [compute_digest(connection)]
-            )
+        if arguments in ([], ["--full-refresh"]):
+            record_success(connection)
     return 0
+
+
+def say(text: str, level: str = "info") -> None:
+    """Print a line, as dbt prints its own."""
+    if os.environ.get("DBT_LOG_FORMAT") == "json":
+        text = json.dumps({"info": {"name": "Build", "level": level, "msg": text}, "data": {}})
+    print(text, flush=True)
 
 
 def connect(path: str) -> duckdb.DuckDBPyConnection:
@@ -98,6 +100,12 @@ def has_nothing_new(connection: duckdb.DuckDBPyConnection) -> bool:
         [(result,)] = connection.execute(HAS_NOTHING_NEW, {"digest": compute_digest(connection)}).fetchall()
         return bool(result)
     return False
+
+
+def record_success(connection: duckdb.DuckDBPyConnection) -> None:
+    """Record that everything that was built has passed all tests."""
+    update = "update bookkeeping.builds set tested_until = built_until, digest = ?"
+    connection.execute(update, [compute_digest(connection)])
 
 
 def compute_digest(connection: duckdb.DuckDBPyConnection) -> str:

@@ -34,6 +34,7 @@ class Table:
             self._create(columns)
             self._alter(columns)
             self._comment(properties)
+        self._batched_at = self._read_clock() if "_sdc_batched_at" in columns else ""
 
     def _choose_type(self, name: str, schema: Any) -> str:
         """Return the registry's type for a property, except for dates and instants."""
@@ -79,14 +80,20 @@ class Table:
                 text = str(description).replace("'", "''")
                 self._connection.execute(f"comment on column {self._name}.{quote(name.lower())} is '{text}'")
 
+    def _read_clock(self) -> str:
+        """Return the expression for now, which is later than every earlier load whatever the machine's clock shows."""
+        query = f"select max(_sdc_batched_at) + interval 1 microsecond from {self._name}"
+        [(floor,)] = self._connection.execute(f"select ({query})::varchar").fetchall()
+        # now() is the start of the transaction
+        return f"greatest(now(), timestamptz '{floor}')" if floor else "now()"
+
     def append(self, *files: Path) -> None:
         """Append the records of files of JSON Lines, all of them or none.
 
         Raises:
             LoadError: A file or a value in it cannot be loaded.
         """
-        # now() is the start of the transaction
-        values = {name: "now()" if name == "_sdc_batched_at" else quote(name) for name in self._types}
+        values = {name: self._batched_at if name == "_sdc_batched_at" else quote(name) for name in self._types}
         columns = ", ".join(f"{value} as {quote(name.lower())}" for name, value in values.items())
         with self._explain(*files):
             self._connection.execute(

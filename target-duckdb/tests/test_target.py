@@ -182,6 +182,15 @@ class TestRows:
         query = "select list(id order by id) from raw.patients group by _sdc_batched_at order by _sdc_batched_at"
         assert target.query(query) == [([1, 2],), ([3, 4],), ([5, 6],)]
 
+    def test_what_is_loaded_later_has_the_later_batched_at_although_the_clock_was_set_back(
+        self, target: Target
+    ) -> None:
+        target.load(schema(), record(id=1))
+        target.query("update raw.patients set _sdc_batched_at = now() + interval 3 days")
+        for id_ in (2, 3):
+            target.load(schema(), record(id=id_))
+        assert target.query("select id from raw.patients order by _sdc_batched_at") == [(1,), (2,), (3,)]
+
     def test_the_files_of_records_belong_to_the_owner_alone(self, target: Target) -> None:
         umask = os.umask(0)
         try:

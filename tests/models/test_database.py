@@ -8,7 +8,6 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from dbt_process import Dbt
 from story import UPDATED
 from support import PROJECT, Destination
 
@@ -129,9 +128,3 @@ def test_the_site_is_one_page(loaded: Destination) -> None:
     # its front page is the project's, and its lineage begins without tests
     assert "Patients of a Toubib service, with their history" in text
     assert 'resource_types:["model","source"],depth:1' in text
-
-
-def test_the_unit_tests_of_the_rules_pass(loaded: Destination, dbt: Dbt) -> None:
-    code, printed = dbt.run(loaded.path, "test", "--select", "test_type:unit")
-    assert code == 0, printed
-    assert "8 unit tests" in printed

@@ -156,6 +156,15 @@ CASES = {
     "restored before it was deleted": Case(
         [("B", 9, 20), (None, 51, 51), ("A", 5, 56)], [("B", "09:00", "51:00", "deletion"), ("A", "56:00", None, None)]
     ),
+    "restored, then changed without updated_at, then with one from before that": Case(
+        [("B", 30, 35), ("A", 5, 51), ("D", None, 53), ("C", 20, 54)],
+        [
+            ("B", "30:00", "51:00", "change"),
+            ("A", "51:00", "53:00", "change"),
+            ("D", "53:00", "54:00", "change"),
+            ("C", "54:00", None, None),
+        ],
+    ),
     "restored to two states, seen newest first": Case(
         [("B", 9, 20), ("C", 7, 51), ("A", 5, 52)],
         [("B", "09:00", "52:00", "change"), ("A", "52:00", f"52:{US}", "change"), ("C", f"52:{US}", None, None)],

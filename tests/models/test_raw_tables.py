@@ -274,7 +274,7 @@ def test_what_was_loaded_after_a_build_is_in_the_next_one_also_if_that_fails_fir
     assert raw.destination.query(built) == [(True, True)]
     raw.load(3, {"id": "2"})
     raw.execute("update raw.syncs set kind = 'other'")
-    assert raw.dbt.run(raw.destination.path, "build", "--exclude-resource-type", "unit_test")[0] == 1
+    assert raw.dbt.run(raw.destination.path, "build")[0] == 1
     raw.execute("update raw.syncs set kind = 'full'")
     raw.build()
     assert raw.versions() == [("1-1",), ("2-1",)]
@@ -380,7 +380,7 @@ def tested(tmp_path_factory: pytest.TempPathFactory, dbt: Dbt) -> Raw:
     raw.execute("update raw.syncs set total_items_after = 2")
     assert dbt.run(raw.destination.path, "run")[0] == 0
     copy = raw.destination.copy(folder / "copy.duckdb")
-    output = dbt.run(copy.path, "test", "--exclude-resource-type", "unit_test")[1]
+    output = dbt.run(copy.path, "test")[1]
     assert "PASS=14 WARN=0 ERROR=0" in output, output
     return raw
 
@@ -401,6 +401,6 @@ def test_a_load_without_state_is_an_error_until_a_full_refresh(raw: Raw, kinds: 
     names = {"f": "first_load", "c": "changes", "u": "full"}
     for hour, kind in enumerate(kinds, start=2):
         raw.load(hour, {"id": "1"}, kind=names[kind])
-    code, printed = raw.dbt.run(raw.destination.path, "build", "--exclude-resource-type", "unit_test")
+    code, printed = raw.dbt.run(raw.destination.path, "build")
     assert (code == 0) == is_in_order
     assert ("had no state, so it found no deletions: run `make full-refresh`" in printed) != is_in_order

@@ -59,6 +59,6 @@ class Dbt:
 
     def build(self, path: Path, *arguments: str) -> str:
         """Build the models of a DuckDB file and test the data, all of which must pass; return what was printed."""
-        code, output = self.run(path, "build", "--exclude-resource-type", "unit_test", *arguments)
+        code, output = self.run(path, "build", *arguments)
         assert code == 0, output
         return output

@@ -69,7 +69,7 @@ def main() -> None:
     }
     parsed = invoke(["parse", "--quiet"])
     # what dbt imports and compiles when it needs it first is there for every fork: a third of a small build
-    build = ["build", "--quiet", "--exclude-resource-type", "unit_test"]
+    build = ["build", "--quiet"]
     if not (parsed.success and invoke(build, parsed.result).success):
         sys.exit(1)
     DuckDBConnectionManager.close_all_connections()

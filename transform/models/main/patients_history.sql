@@ -46,7 +46,7 @@ repeated as (
     updated_at
   from patients
   group by patient_id, updated_at
-  having count(*) > 1 and updated_at is not null
+  having count(*) > 1
 ),
 
 -- an unknown null is the value seen last before it, or otherwise first after it
@@ -146,8 +146,7 @@ numbered as (
   from placed
   window in_order as (
     partition by patient_id
-    order by
-      era nulls first, not is_deletion, position nulls first, seen_at, observed_at, updated_at nulls first, content
+    order by era nulls first, position nulls first, seen_at, observed_at, updated_at nulls first, content
   )
 ),
 
@@ -160,22 +159,27 @@ islands as (
   from numbered
 ),
 
--- each island by its first observation
 versions as (
   select
-    *,
-    min(seen_at) over (partition by patient_id, island) as first_seen_at,
-    arg_min(sync_started_at, seen_at) over (partition by patient_id, island) as first_sync_started_at,
-    last_value(updated_at) over (
-      partition by patient_id, island
-      order by observation_number rows between unbounded preceding and unbounded following
-    ) as last_updated_at,
-    -- the latest start so far, and a microsecond for each island since
-    max(case when starts_island then starts_at - island end) over (
-      partition by patient_id order by observation_number
-    ) + island as valid_from
+    patient_id,
+    island,
+    is_deletion,
+    any_value(content) as content,
+    arg_min(starts_at, observation_number) as starts_at,
+    min(seen_at) as first_seen_at,
+    arg_min(sync_started_at, seen_at) as first_sync_started_at,
+    arg_max_null(updated_at, observation_number) as last_updated_at
   from islands
-  qualify starts_island
+  where island > 0
+  group by patient_id, island, is_deletion
+),
+
+started as (
+  select
+    *,
+    -- the latest start so far, and a microsecond for each version since
+    max(starts_at - island) over (partition by patient_id order by island) + island as valid_from
+  from versions
 ),
 
 closed as (
@@ -184,7 +188,7 @@ closed as (
     lead(valid_from) over in_order as valid_to,
     lead(is_deletion) over in_order as is_deleted_next,
     row_number() over (partition by patient_id, is_deletion order by island) as version_number
-  from versions
+  from started
   window in_order as (partition by patient_id order by island)
 )
 

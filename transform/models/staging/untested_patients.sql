@@ -1,1 +1,4 @@
+-- a table: several tests read it
+{{ config(materialized='table') }}
+
 {{ touched_patients('tested_until') }}
