@@ -32,14 +32,15 @@ STOP_TIMEOUT = 5
 """Seconds that a stopped Meltano has to end by itself."""
 
 
-def run_meltano(settings: Settings, *arguments: str, **variables: str) -> dict[str, Any]:
-    """Run Meltano on a locked destination and return what its display kept. A signal ends it, and then this process.
+def run_meltano(settings: Settings, *arguments: str, run: dict[str, Any] | None = None, **variables: str) -> None:
+    """Run Meltano on a locked destination. A signal ends it, and then this process.
 
     Meltano itself shows the progress, by `logging.yaml`; its full log goes beside the destination.
 
     Args:
         settings: Where data and state go, and what the user set.
         arguments: Of the command line.
+        run: The line of a run, in which to note how far it came.
         variables: Added to its environment.
 
     Raises:
@@ -53,28 +54,33 @@ def run_meltano(settings: Settings, *arguments: str, **variables: str) -> dict[s
         folder.mkdir()
         for plugins in ("extractors", "loaders", "utilities"):
             (folder / plugins).symlink_to(PROJECT / ".meltano" / plugins)
-    environment = make_environment(settings) | variables
-    with destination.log.open("a") as log:
-        exit_code = run_until_stopped(
-            [
-                str(Path(sys.executable).with_name("meltano")),
-                f"--env-file={os.devnull}",
-                f"--log-config={PROJECT / 'logging.yaml'}",
-                *arguments,
-            ],
-            cwd=PROJECT,
-            env=environment,
-            stderr=None if settings.is_verbose else log,
-            close_fds=False,
-        )
-    kept = read_progress(destination)
+    options = [f"--env-file={os.devnull}", f"--log-config={PROJECT / 'logging.yaml'}"]
+    kept: dict[str, Any] = {}
+    try:
+        with destination.log.open("a") as log:
+            exit_code = run_until_stopped(
+                [str(Path(sys.executable).with_name("meltano")), *options, *arguments],
+                cwd=PROJECT,
+                env=make_environment(settings) | variables,
+                stderr=None if settings.is_verbose else log,
+                close_fds=False,
+            )
+    finally:
+        # it did not begin, or a full disk cut it short
+        with suppress(FileNotFoundError, ValueError):
+            kept = json.loads((destination.scratch / "progress.json").read_text())
+        if run is not None:
+            run |= {
+                "read": kept.get("patients_read"),
+                "tests": kept.get("tests_passed"),
+                "steps": kept.get("steps", {}),
+            }
     if exit_code:
         reason = kept.get("reason") or f"meltano {arguments[0]} ended with exit code {exit_code}"
         if found := HOLDER.search(reason):
             reason = f"{found['holder']} has {destination.path} open. Close it there and run again"
         reason = reason.replace(str(destination.path_for_tools), str(destination.path))
         raise Failure(reason, None if settings.is_verbose else destination.log)
-    return kept
 
 
 def make_environment(settings: Settings) -> dict[str, str]:
@@ -106,20 +112,9 @@ def make_environment(settings: Settings) -> dict[str, str]:
         # `logging.yaml` reads its progress
         "DBT_LOG_FORMAT": "json",
         "DBT_USE_COLORS": "false",
-        "TOUBIB_PROGRESS": str(_progress_file(settings.destination)),
+        "TOUBIB_PROGRESS": str(settings.destination.scratch / "progress.json"),
         "VERBOSE": "1" if settings.is_verbose else "",
     }
-
-
-def read_progress(destination: Destination) -> dict[str, Any]:
-    """Return what Meltano's display kept of a run; nothing where it did not begin, or a full disk cut it short."""
-    with suppress(FileNotFoundError, ValueError):
-        return dict(json.loads(_progress_file(destination).read_text()))
-    return {}
-
-
-def _progress_file(destination: Destination) -> Path:
-    return destination.scratch / "progress.json"
 
 
 def run_until_stopped(command: list[str], **options: Any) -> int:

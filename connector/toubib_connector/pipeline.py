@@ -16,7 +16,7 @@ from toubib_connector.api import Api, check_health, choose_api
 from toubib_connector.destination import Destination
 from toubib_connector.errors import Failure
 from toubib_connector.log import say
-from toubib_connector.meltano import read_progress, read_state, remove_state, run_meltano
+from toubib_connector.meltano import read_state, remove_state, run_meltano
 from toubib_connector.runs import record_run
 from toubib_connector.settings import Settings, read_project
 from toubib_connector.sql import query
@@ -147,15 +147,12 @@ def _run_job(settings: Settings, api: Api, start: Start, run: dict[str, Any]) ->
         variables["TAP_TOUBIB_KNOWN_IDS_FILE"] = str(destination.alias / "scratch" / start.known_ids.name)
     try:
         # the lock is held, so a run that Meltano believes to be under way was killed
-        run_meltano(settings, "run", "--force", "toubib-full" if start.full_refresh else "toubib", **variables)
+        job = "toubib-full" if start.full_refresh else "toubib"
+        run_meltano(settings, "run", "--force", job, run=run, **variables)
     except SystemExit:
         run["reason"] = _describe_stop(destination, run["started_at"])
         say(run["reason"], "warning")
         raise
-    finally:
-        progress = read_progress(destination)
-        run |= {"read": progress.get("patients_read"), "tests": progress.get("tests_passed")}
-        run["steps"] = progress.get("steps", {})
 
 
 def _describe_stop(destination: Destination, started_at: datetime) -> str:
