@@ -23,8 +23,8 @@ ifeq ($(RUNNER),docker)
 SERVE := docker compose up toubib
 CHANGE := docker compose --progress quiet run --rm --no-deps toubib toubib-api change
 else
-SERVE := umask 077; .venvs/toubib-api/bin/toubib-api serve --database data/toubib.sqlite
-CHANGE := .venvs/toubib-api/bin/toubib-api change --database data/toubib.sqlite
+SERVE := umask 077; .venvs/toubib-api/bin/toubib-api serve
+CHANGE := .venvs/toubib-api/bin/toubib-api change
 endif
 
 .PHONY: help build init-db run status sql report full-refresh rebuild-history schedule docs demo api change test test-all \

@@ -197,7 +197,7 @@ class Destination:
             Failure: A file or folder is not writable; or what is done under the lock fails.
         """
         self._check_modes()
-        self.work_folder.mkdir(parents=True, exist_ok=True)
+        self.work_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (self.work_folder / "lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -230,7 +230,7 @@ class Destination:
                 )
 
     def _make_scratch(self) -> None:
-        self.scratch.mkdir()
+        self.scratch.mkdir(mode=0o700)
         self.log.unlink(missing_ok=True)
         # links, so that no tool has to understand the user's folders; DuckDB and SQLite write their logs beside what a
         # link points to

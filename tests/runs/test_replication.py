@@ -115,6 +115,15 @@ def test_a_version_names_the_run_that_brought_it(story: Story) -> None:
     assert kinds == [("changes", len(UPDATED) + len(story.created), True), ("first_load", PATIENTS, True)]
 
 
+def test_a_run_leaves_the_file_its_neighbours_and_no_second_log(story: Story) -> None:
+    folder = story.destination.path.parent
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*") if "/dbt/" not in str(path)}
+    work = {f"clinic.duckdb.work{name}" for name in ("", "/dbt", "/lock", "/run.log")}
+    neighbours = {"clinic.duckdb.meltano.db", "clinic.duckdb.runs.jsonl", "clinic.published.duckdb"}
+    assert names == {"clinic.duckdb", *neighbours, *work}
+    assert not list(folder.rglob("dbt.log"))
+
+
 def test_the_runs_are_lines_beside_the_file(story: Story) -> None:
     first, second, third = story.destination.runs()
     assert (first["kind"], first["patients"], first["trigger"]) == ("first_load", PATIENTS, "manual")
