@@ -79,7 +79,7 @@ def run_meltano(settings: Settings, *arguments: str, run: dict[str, Any] | None 
         reason = kept.get("reason") or f"meltano {arguments[0]} ended with exit code {exit_code}"
         if found := HOLDER.search(reason):
             reason = f"{found['holder']} has {destination.path} open. Close it there and run again"
-        reason = reason.replace(str(destination.path_for_tools), str(destination.path))
+        reason = reason.removeprefix("Error: ").replace(str(destination.path_for_tools), str(destination.path))
         raise Failure(reason, None if settings.is_verbose else destination.log)
 
 

@@ -27,12 +27,11 @@ def ask(destination: Destination, *lines: str) -> str:
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=[query.stem for query in QUERIES])
-def test_a_ready_query_is_told_and_shows_all_its_columns_on_a_terminal_of_100(loaded: Destination, query: Path) -> None:
+def test_a_ready_query_shows_all_its_columns_on_a_terminal_of_100(loaded: Destination, query: Path) -> None:
     read = f".read {query.relative_to(PROJECT)}"
-    told, answer, table = ask(
+    _, answer, table = ask(
         loaded, ".print ANSWER", read, ".print ANSWER", ".mode duckbox", ".maxwidth 100", read
     ).split("ANSWER\n")
-    assert read in told
     header, *rows = answer.splitlines()
     assert rows
     lines = table.splitlines()
