@@ -75,7 +75,7 @@ change: build ## Change patients of the bundled API; UPDATE=3 CREATE=2 REMOVE=1
 build: build-$(RUNNER) ## Install everything: the image toubib_connector, or the local virtual environments
 
 clean: ## Remove what was installed; the data stay
-	@rm -rf .venv .venvs .meltano .bench .demo .*_cache .hypothesis transform/logs transform/target
+	@rm -rf .venv .venvs .meltano .bench .demo .*_cache .hypothesis {transform,spark}/{logs,target}
 
 ##@ Developing, which needs Python also beside Docker
 # what the tests of all packages need is installed before them
@@ -101,12 +101,6 @@ bench: build-local $(BENCH:=/installed) ## Measure beside dlt, a plain stack and
 test-docker: .venvs/dev/installed ## Test the images and what is typed, in containers
 	@.venvs/dev/bin/pytest tests/slow/containers.py $(PYTEST_ARGS)
 
-test-spark: build-spark .venvs/dev/installed ## Compare the history on a Spark cluster, started for it, with DuckDB's
-	@.venvs/dev/bin/pytest tests/slow/spark.py $(PYTEST_ARGS)
-
-bench-spark: build-spark .venvs/dev/installed ## Measure builds of the history on a Spark cluster at two sizes
-	@.venvs/dev/bin/python benchmarks/on_spark.py
-
 endurance: build-local .venvs/dev/installed ## Run again and again under kills, outages and a full disk; RUNS=200
 	@RUNS=$(or $(RUNS),200) .venvs/dev/bin/pytest tests/slow/endurance.py $(PYTEST_ARGS)
 
@@ -117,6 +111,7 @@ lint: .venvs/dev/installed ## Check style, types and SQL
 	@.venvs/dev/bin/mypy target-duckdb
 	@.venvs/dev/bin/mypy toubib-api connector
 	@.venvs/dev/bin/mypy tests benchmarks
+	@MYPYPATH=spark/tests .venvs/dev/bin/mypy spark
 	@.venvs/dev/bin/sqlfluff lint --disable-progress-bar transform/models transform/tests
 
 requirements: .venv/installed ## Compile requirements/*.in; UPGRADE=1 takes newer versions
@@ -162,14 +157,6 @@ endif
 	@$(call INSTALL_PLUGINS,tap-toubib target-duckdb dbt)
 	@touch $@
 
-# where one machine is not enough; Java 17 is needed, too
-build-spark: build-local .meltano/spark-installed ## Install what the environment `spark` of Meltano needs
-
-.meltano/spark-installed: .meltano/installed requirements/target-jsonl.txt requirements/dbt-spark.txt
-	@echo "Installing Spark and its plugins into .meltano"
-	@$(call INSTALL_PLUGINS,target-jsonl dbt-spark)
-	@touch $@
-
 .venvs/%/installed: .venv/installed requirements/%.txt
 	@echo "Installing requirements/$*.txt into .venvs/$*"
 	@$(UV) venv --quiet --clear --python .venv/bin/python .venvs/$*
@@ -178,6 +165,21 @@ build-spark: build-local .meltano/spark-installed ## Install what the environmen
 
 .venvs/toubib-api/installed: EDITABLE := --editable toubib-api
 .venvs/dev/installed: EDITABLE := --editable toubib-api --editable tap-toubib --editable target-duckdb --editable connector
+
+# -- spark/ -------------------------------------------------------------------------------------------------------------
+
+build-spark: build-local .meltano/spark-installed ## Install what a Spark cluster needs beside Java 17; see spark/
+
+test-spark: build-spark .venvs/dev/installed ## Compare the tables on a Spark cluster, started for it, with DuckDB's
+	@PYTHONPATH=spark/tests .venvs/dev/bin/pytest spark/tests $(PYTEST_ARGS)
+
+bench-spark: build-spark .venvs/dev/installed ## Measure builds of the history on a Spark cluster at two sizes
+	@PYTHONPATH=spark/tests:tests/support .venvs/dev/bin/python spark/benchmark.py
+
+.meltano/spark-installed: .meltano/installed spark/plugins.meltano.yml requirements/target-jsonl.txt requirements/dbt-spark.txt
+	@echo "Installing Spark and its plugins into .meltano"
+	@$(call INSTALL_PLUGINS,target-jsonl dbt-spark)
+	@touch $@
 
 # -- the image ----------------------------------------------------------------------------------------------------------
 

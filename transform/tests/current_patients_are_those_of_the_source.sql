@@ -3,7 +3,7 @@
 
 with counts as (
   select
-    (select arg_max(total_items_after, _sdc_batched_at) from {{ source('raw', 'syncs') }}) as in_the_source,
+    (select max_by(total_items_after, _sdc_batched_at) from {{ source('raw', 'syncs') }}) as in_the_source,
     (select count(*) from {{ ref('patients') }}) as in_the_destination
 )
 

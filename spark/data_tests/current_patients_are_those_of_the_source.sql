@@ -1,0 +1,1 @@
+../../transform/tests/current_patients_are_those_of_the_source.sql

@@ -1,0 +1,1 @@
+../../transform/tests/every_patient_in_raw_has_a_history.sql
