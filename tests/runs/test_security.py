@@ -188,8 +188,17 @@ def shown(redaction: Redaction, plugin: str, *lines: str, **fields: str) -> list
     return [event["event"] for event in events if redaction.filter(logging.makeLogRecord({"msg": event}))]
 
 
-def test_an_error_that_quotes_no_value_is_shown() -> None:
-    line = 'Dependency Error: Cannot alter entry "patients_history" because there are entries that depend on it.'
+@pytest.mark.parametrize(
+    "line",
+    [
+        'Dependency Error: Cannot alter entry "patients_history" because there are entries that depend on it.',
+        (
+            "Invalid Input Error: The run of 2026-01-31 12:00:00.5 UTC had no state, so it found no deletions: "
+            "run `make full-refresh`"
+        ),
+    ],
+)
+def test_an_error_that_quotes_no_value_is_shown(line: str) -> None:
     assert shown(Redaction(), "dbt", line) == [line]
 
 
