@@ -281,7 +281,8 @@ def test_what_was_loaded_after_a_build_is_in_the_next_one_also_if_that_fails_fir
 
 
 def test_a_patient_that_was_deleted_and_returned_is_no_longer_deleted(raw: Raw) -> None:
-    [query] = re.findall(r"-- which patients were deleted from the source\?\n(.*?);", (PROJECT / "README.md").read_text(), re.DOTALL)
+    readme = (PROJECT / "README.md").read_text()
+    [query] = re.findall(r"-- which patients were deleted from the source\?\n(.*?);", readme, re.DOTALL)
     raw.load(2, {"id": "1"}, {"id": "2"})
     raw.load(3, *({"id": key, "updated_at": "null", "_sdc_deleted_at": at(3, 30)} for key in ("1", "2")))
     raw.load(4, {"id": "1"})
