@@ -98,7 +98,7 @@ numbered as (
     row_number() over (
       partition by patient_id
       order by
-        era nulls first, not is_deletion, position nulls first, seen_at, observed_at, updated_at nulls first,
+        era nulls first, position nulls first, seen_at, observed_at, updated_at nulls first,
         {{ columns(attributes, 'content.`{0}` nulls last') }}
     ) as observation_number
   from placed
@@ -126,17 +126,24 @@ islands as (
 
 versions as (
   select
-    *,
-    min(seen_at) over (partition by patient_id, island) as first_seen_at,
-    min_by(sync_started_at, seen_at) over (partition by patient_id, island) as first_sync_started_at,
-    last_value(updated_at) over (
-      partition by patient_id, island
-      order by observation_number rows between unbounded preceding and unbounded following
-    ) as last_updated_at,
-    max(case when starts_island then starts_at - island end) over (
-      partition by patient_id order by observation_number
-    ) + island as valid_from
+    patient_id,
+    island,
+    is_deletion,
+    any_value(content) as content,
+    min_by(starts_at, observation_number) as starts_at,
+    min(seen_at) as first_seen_at,
+    min_by(sync_started_at, seen_at) as first_sync_started_at,
+    max_by(updated_at, observation_number) as last_updated_at
   from islands
+  where island > 0
+  group by patient_id, island, is_deletion
+),
+
+started as (
+  select
+    *,
+    max(starts_at - island) over (partition by patient_id order by island) + island as valid_from
+  from versions
 ),
 
 closed as (
@@ -145,8 +152,7 @@ closed as (
     lead(valid_from) over (partition by patient_id order by island) as valid_to,
     lead(is_deletion) over (partition by patient_id order by island) as is_deleted_next,
     row_number() over (partition by patient_id, is_deletion order by island) as version_number
-  from versions
-  where starts_island
+  from started
 )
 
 select
