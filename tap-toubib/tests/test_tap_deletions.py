@@ -140,6 +140,15 @@ def test_more_deletions_than_the_limit_end_the_run_unless_it_is_raised(
     assert len(deleted(run(state=state, max_deleted_percent=100, **config))) == 200 - left
 
 
+@pytest.mark.parametrize("config", [{}, {"full_refresh": True}], ids=str)
+def test_a_single_deletion_is_credible_however_few_patients_there_are(
+    api: Api, run: Runner, loaded: Callable[..., Row], config: dict[str, Any]
+) -> None:
+    state = loaded(3)
+    remove(api, 2)
+    assert deleted(run(state=state, max_deleted_percent=0, **config)) == [2]
+
+
 def test_an_emptied_source_ends_the_run_where_deletions_are_not_looked_for(
     api: Api, run: Runner, loaded: Callable[..., Row]
 ) -> None:

@@ -91,7 +91,6 @@ def test_wrong_count_costs_one_warning_a_run_and_a_few_requests(
         api.requests.clear()
         state = run(page_size=10).state
         first_load = len(api.pages)
-        caplog.clear()
         run(state=state, page_size=10)
         return [first_load, len(api.pages) - first_load]
 
@@ -99,9 +98,8 @@ def test_wrong_count_costs_one_warning_a_run_and_a_few_requests(
     assert not warnings_of(caplog)
     api.count = COUNTS[count]
     miscounted = count_requests()
-    assert warnings_of(caplog) == [
-        f"The API says that it has {said} patients, and its pages end after 20: what the pages show counts"
-    ]
+    warning = f"The API says that it has {said} patients, and its pages end after 20: what the pages show counts"
+    assert warnings_of(caplog) == [warning] * 2
     assert miscounted[0] <= first_load + 4
     assert miscounted[1] <= changes + 2
 
@@ -154,6 +152,17 @@ def test_window_costs_a_loaded_destination_a_warning(
     assert len(api.pages) < 25
     [warning] = warnings_of(caplog)
     assert f"shows no patients from offset {window} on" in warning
+
+
+def test_window_in_front_of_all_instants_ends_the_run(api: Api, run: Runner) -> None:
+    api.offer("id", "created_at", "updated_at", nullable=("updated_at",))
+    api.nulls_first = True
+    for key in range(1, 41):
+        api.add(key, created_at=OLD, updated_at=LATER if key > 35 else None)
+    api.window = 20
+    with pytest.raises(FatalAPIError, match="No page of the API shows where the values of `updated_at` begin"):
+        run(page_size=10)
+    assert len(api.pages) < 100
 
 
 FAULTS: dict[str, tuple[Callable[[Api, Row], Row], str, int]] = {
