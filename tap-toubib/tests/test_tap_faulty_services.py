@@ -207,3 +207,12 @@ def test_page_size_that_is_refused_is_named(api: Api, run: Runner) -> None:
     with pytest.raises(FatalAPIError, match=r"answered 413 .*page_size \(TAP_TOUBIB_PAGE_SIZE\)"):
         run()
     assert len(api.pages) == 1
+
+
+def test_service_that_sorts_instants_as_text_is_read(api: Api, run: Runner) -> None:
+    api.offer("id", "updated_at")
+    for key in range(1, 31):
+        # as text, the later of two instants of one second comes first
+        api.add(key, created_at=OLD, updated_at=f"2024-01-01T00:00:{key // 2:02}{'.5' if key % 2 else ''}Z")
+    state = run(page_size=10).state
+    assert {*run(state=state, page_size=10, full_refresh=True).ids} == {*range(1, 31)}
