@@ -33,11 +33,13 @@ class Start:
         full_refresh: Whether it reads every patient.
         known_ids: A file with the ids of the current patients, where the state may lack some.
         built_until: When the newest observation was loaded that is in the history already.
+        job: The job of meltano.yml.
     """
 
     full_refresh: bool
     known_ids: Path | None = None
     built_until: datetime | None = None
+    job: str = "toubib"
 
 
 def run_pipeline(settings: Settings) -> None:
@@ -112,7 +114,9 @@ def prepare(connection: duckdb.DuckDBPyConnection, settings: Settings, api: Api)
     [built_until] = (has_builds and connection.execute("select built_until from bookkeeping.builds").fetchone()) or [
         None
     ]
-    return Start(full_refresh, known_ids, built_until)
+    # where the API cannot sort by `updated_at`, every run reads what raw holds already
+    repeats = full_refresh or last_sync.get("kind") == "full"
+    return Start(full_refresh, known_ids, built_until, "toubib-full" if repeats and built_until else "toubib")
 
 
 def _check_source(destination: Destination, api: Api, last_sync: dict[str, Any]) -> None:
@@ -147,8 +151,7 @@ def _run_job(settings: Settings, api: Api, start: Start, run: dict[str, Any]) ->
         variables["TAP_TOUBIB_KNOWN_IDS_FILE"] = str(destination.alias / "scratch" / start.known_ids.name)
     try:
         # the lock is held, so a run that Meltano believes to be under way was killed
-        job = "toubib-full" if start.full_refresh else "toubib"
-        run_meltano(settings, "run", "--force", job, run=run, **variables)
+        run_meltano(settings, "run", "--force", start.job, run=run, **variables)
     except SystemExit:
         run["reason"] = _describe_stop(destination, run["started_at"])
         say(run["reason"], "warning")

@@ -186,6 +186,26 @@ def test_a_complete_read_without_a_state_is_repaired_by_one_that_finds_deletions
     assert (EXPLAINED in capsys.readouterr().out) == is_repaired
 
 
+@pytest.mark.parametrize(
+    ("kind", "full_refresh", "is_built", "job"),
+    [
+        ("changes", False, True, "toubib"),
+        ("changes", True, True, "toubib-full"),
+        ("full", False, True, "toubib-full"),
+        ("full", False, False, "toubib"),
+    ],
+)
+def test_a_run_that_reads_what_raw_holds_already_compacts_it(
+    destination: Destination, kind: str, job: str, *, full_refresh: bool, is_built: bool
+) -> None:
+    remember(destination, COMPLETE)
+    fill(destination, {1: 10}, {10: kind})
+    with duckdb.connect(str(destination.path)) as connection:
+        connection.execute("create schema bookkeeping; create table bookkeeping.builds (built_until timestamptz)")
+        connection.execute("insert into bookkeeping.builds values (?)", [minute(11) if is_built else None])
+    assert begin(destination, full_refresh=full_refresh)[0].job == job
+
+
 def test_the_ids_are_those_of_the_current_patients_in_the_file(destination: Destination) -> None:
     fill(destination, {0: 10, 1: 10, 2: 10, 3: 10, -(2**63): 10, 2**63 - 1: 10, None: 10}, {})
     with duckdb.connect(str(destination.path)) as connection:

@@ -197,27 +197,31 @@ def test_a_run_that_is_stopped_while_the_health_is_asked_is_recorded(destination
     assert [run["outcome"] for run in destination.runs()] == ["stopped"]
 
 
-@pytest.mark.parametrize("phase", ["/target-duckdb", "transform/build.py"], ids=["loading", "building"])
-def test_a_reader_that_keeps_the_file_open_between_two_steps_is_named(
-    destination: Destination, api: Api, tmp_path: Path, phase: str
-) -> None:
-    printed = tmp_path / "printed"
-    run = destination.start("run", output=printed, API_BASEURL=api.url)
-    code = """
+OPEN_AND_KEEP = """
 import duckdb, sys, time
 while True:
     try:
         connection = duckdb.connect(sys.argv[1], read_only=True)
-        break
+        if connection.execute(sys.argv[2]).fetchone() == (True,):
+            break
+        connection.close()
     except duckdb.Error:
-        time.sleep(0.01)
+        pass
+    time.sleep(0.01)
 time.sleep(120)
 """
-    while not any(phase in part for part in parts_of_runs(destination)):
-        assert run.poll() is None, printed.read_text()
-        time.sleep(0.01)
-    with subprocess.Popen([sys.executable, "-c", code, destination.path]) as reader:
-        assert run.wait(timeout=90) == 1
+
+
+@pytest.mark.parametrize(
+    "condition", ["select true", "select count(*) > 0 from raw.patients"], ids=["before loading", "before building"]
+)
+def test_a_reader_that_keeps_the_file_open_between_two_steps_is_named(
+    destination: Destination, api: Api, tmp_path: Path, condition: str
+) -> None:
+    printed = tmp_path / "printed"
+    run = start(destination, api, printed)
+    with subprocess.Popen([sys.executable, "-c", OPEN_AND_KEEP, destination.path, condition]) as reader:
+        assert run.wait(timeout=120) == 1
         reader.kill()
     last = printed.read_text().splitlines()[-1]
     assert f"(PID {reader.pid}) has {destination.path} open. Close it there and run again" in last
