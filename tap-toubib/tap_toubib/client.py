@@ -1,14 +1,15 @@
-"""Requests to the Toubib API: which are retried, and what is said when they fail."""
+"""Requests to the Toubib API, their retries and their errors."""
 
 from __future__ import annotations
 
 import logging
+import os
 import re
+import ssl
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from ipaddress import ip_address
 from itertools import count
 from threading import Lock
 from typing import Any, TypeVar
@@ -18,10 +19,9 @@ import backoff
 import requests
 from backoff.types import Details
 from requests.adapters import HTTPAdapter
+from requests.exceptions import ChunkedEncodingError, ContentDecodingError
 from singer_sdk.authenticators import BearerTokenAuthenticator
 from singer_sdk.exceptions import ConfigurationError, FatalAPIError, RetriableAPIError
-
-from tap_toubib.failures import HINTS, RETRY_HINT, UnresolvedNameError, describe_address, explain
 
 OPENAPI_PATH = "/openapi.json"
 PATIENTS_PATH = "/v1/patients"
@@ -29,16 +29,27 @@ PATIENT_PATH = "/v1/patients/{}"
 
 MAX_TRIES = 7
 FIRST_WAIT = 0.5
-"""Seconds; each further wait is twice as long, so that a request is given up after about half a minute."""
+"""Seconds; each further wait is twice as long. A request fails after about half a minute."""
 
 MAX_RETRY_AFTER = 300
-"""Seconds; a service that asks for a longer wait than this has failed the run."""
+"""Seconds; a service that asks for a longer wait ends the run."""
 
 RETRIED = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 REFUSED = {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY}
 
 ABOUT_ONE_PATIENT = {HTTPStatus.OK, *range(400, 500)} - {HTTPStatus.UNAUTHORIZED, *RETRIED}
-"""Answers that concern the patient asked for, not the service."""
+"""Answers that concern one patient, not the service."""
+
+MAY_PASS = (requests.ConnectionError, requests.Timeout, ChunkedEncodingError, ContentDecodingError)
+
+HINTS: dict[int, str] = {
+    HTTPStatus.UNAUTHORIZED: "check auth_token (TAP_TOUBIB_AUTH_TOKEN)",
+    HTTPStatus.FORBIDDEN: "auth_token (TAP_TOUBIB_AUTH_TOKEN) does not allow this",
+    HTTPStatus.NOT_FOUND: "check that api_url (API_BASEURL) is the base URL of a Toubib service",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "try a smaller page_size (TAP_TOUBIB_PAGE_SIZE)",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "try a smaller page_size (TAP_TOUBIB_PAGE_SIZE)",
+}
+RETRY_HINT = "run again when the service is back, or check api_url (API_BASEURL); what was loaded is kept"
 
 TOKEN = re.compile("[!-~]+")
 
@@ -76,6 +87,9 @@ class ToubibClient:
         self.api_url = api_url.rstrip("/")
         self.address = describe_address(self.api_url)
         self._timeout = timeout
+        # the environment's proxy cannot reach services of this machine
+        exempt = os.environ.get("no_proxy", os.environ.get("NO_PROXY", ""))
+        self._proxies = {"no_proxy": f"localhost,127.0.0.0/8,::1,{exempt}"}
         self._logger = logging.getLogger("tap-toubib.client")
         self._session = requests.Session()
         for scheme in ("http://", "https://"):
@@ -89,11 +103,11 @@ class ToubibClient:
             self._session.auth = BearerTokenAuthenticator(token=auth_token)
         self.list_requests = 0
         self._lock = Lock()
-        # seconds of waiting that the last warning announced; 0 while the service answers
+        # seconds of waiting in the last warning; 0 while the service answers
         self._announced = 0.0
 
     def get_openapi(self) -> dict[str, Any]:
-        """Return the OpenAPI document; an empty one when the service has none that can be read."""
+        """Return the OpenAPI document, or an empty one if the service has none that can be read."""
         response = self._retry(lambda: self._send(OPENAPI_PATH, accepted=(HTTPStatus.OK, HTTPStatus.NOT_FOUND)))
         try:
             document = response.json()
@@ -106,7 +120,7 @@ class ToubibClient:
 
         Args:
             params: The query: `offset`, `limit`, `sort_field`, `sort_dir`.
-            decode: Makes the page of the body; a ValueError from it says that the body is not a page.
+            decode: Returns the page that a body holds; raises ValueError if it holds none.
 
         Raises:
             RefusedRequestError: The service does not accept the query.
@@ -148,12 +162,12 @@ class ToubibClient:
                 self.api_url + path,
                 params=params,
                 timeout=self._timeout,
-                proxies=self._bypass_proxy(),
+                proxies=self._proxies,
                 hooks={"response": lambda answer, **_: answers.append(answer)},
             )
         except requests.RequestException as error:
             led_to = error.request.url if answers and error.request else None
-            raise explain(self._describe(path, led_to), error) from error
+            raise _explain(self._describe(path, led_to), error) from error
         request = self._describe(path, response.url if response.history else None)
         if params and response.history and not urlsplit(response.url).query:
             raise FatalAPIError(f"{request} without its query: check api_url (API_BASEURL)")
@@ -161,7 +175,7 @@ class ToubibClient:
             return response
         message = f"{request} answered {response.status_code} {response.reason}"
         if response.status_code in RETRIED or response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            wait = _get_retry_after(response)
+            wait = read_retry_after(response)
             if wait > MAX_RETRY_AFTER:
                 raise FatalAPIError(f"{message} and asks for {wait:.0f} s of patience, more than {MAX_RETRY_AFTER} s")
             raise RetriableAPIError(message, response)
@@ -172,46 +186,30 @@ class ToubibClient:
         raise kind(f"{message}: {hint}" if hint else message)
 
     def _describe(self, path: str, led_to: str | None) -> str:
-        """Return a request as people may see it, with the address that it was redirected to."""
+        """Return a request for a message, with the address of a redirect and without credentials."""
         return f"GET {self.address}{path}" + (f", redirected to {describe_address(led_to)}," if led_to else "")
 
-    def _bypass_proxy(self) -> dict[str, str]:
-        """Return what makes requests leave out the proxy of the environment for a service on this machine."""
-        try:
-            host = urlsplit(self.api_url).hostname or ""
-            is_here = host == "localhost" or ip_address(host).is_loopback
-        except ValueError:
-            return {}
-        return {"no_proxy": host} if is_here else {}
-
     def _retry(self, attempt: Callable[[], T]) -> T:
-        """Return what an attempt returns, made again and again as long as its failures may pass."""
-        # a name that is not known is not known a second later either, as a rule
-        attempt = backoff.on_exception(
-            backoff.constant, UnresolvedNameError, max_tries=2, interval=FIRST_WAIT, jitter=None, logger=None
-        )(attempt)
+        """Return the result of an attempt, repeated as long as its failures may pass."""
         waits = (FIRST_WAIT * 2**number for number in count())
         retrying = backoff.on_exception(
             backoff.runtime,
             RetriableAPIError,
-            value=lambda error: max(next(waits), _get_retry_after(error.response)),
+            value=lambda error: max(next(waits), read_retry_after(error.response)),
             max_tries=MAX_TRIES,
-            giveup=lambda error: isinstance(error, UnresolvedNameError),
             jitter=backoff.random_jitter,
             on_backoff=self._announce,
             logger=None,
         )(attempt)
         try:
             result = retrying()
-        except UnresolvedNameError:
-            raise
         except RetriableAPIError as error:
             raise RetriableAPIError(f"{error} {MAX_TRIES} times: {RETRY_HINT}", error.response) from error
         self._announced = 0
         return result
 
     def _announce(self, details: Details) -> None:
-        """Log an outage once, whatever requests are under way, and again only if it asks for a longer wait."""
+        """Log an outage once for all parallel requests, and again only for a longer wait."""
         wait = max(details["wait"], FIRST_WAIT * 2 ** (MAX_TRIES - 1))
         with self._lock:
             if self._announced < wait:
@@ -219,8 +217,9 @@ class ToubibClient:
                 self._logger.warning("%s; trying again for %.0f s", details["exception"], wait)
 
 
-def read_retry_after(value: str) -> float:
-    """Return the seconds that a Retry-After header asks for: a number or a date (RFC 9110, 10.2.3); 0 without sense."""
+def read_retry_after(response: requests.Response | None) -> float:
+    """Return the seconds in a Retry-After header, a number or a date (RFC 9110, 10.2.3); 0 without a valid one."""
+    value = "" if response is None else response.headers.get("Retry-After", "")
     if value.isdecimal():
         return float(value)
     try:
@@ -229,5 +228,20 @@ def read_retry_after(value: str) -> float:
         return 0.0
 
 
-def _get_retry_after(response: requests.Response | None) -> float:
-    return read_retry_after(response.headers.get("Retry-After", "")) if response is not None else 0.0
+def describe_address(url: str) -> str:
+    """Return a URL without credentials or query."""
+    return re.sub("(?<=//)[^/]*@|[?#].*", "", url)
+
+
+def _explain(request: str, error: requests.RequestException) -> FatalAPIError | RetriableAPIError:
+    """Return an error that names a failed request, the cause and, where the user can act, a remedy."""
+    cause: BaseException = error
+    # the messages of the upper layers repeat the whole URL
+    while below := cause.__cause__ or cause.__context__:
+        cause = below
+    message = f"{request} failed: {getattr(cause, 'strerror', None) or type(error).__name__}"
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return FatalAPIError(f"{message}; REQUESTS_CA_BUNDLE names a file of the authorities that are trusted")
+    if isinstance(error, MAY_PASS):
+        return RetriableAPIError(message)
+    return FatalAPIError(f"{message}; check api_url (API_BASEURL)")

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from tap_toubib import openapi
 from tap_toubib.client import PATIENT_PATH, PATIENTS_PATH, ToubibClient
-from tap_toubib.columns import INT64, JSON_TEXT, PRIMARY_KEY, JSONSchema, describe, get_key, is_json_text, name_columns
+from tap_toubib.columns import INT64, JSON_TEXT, PRIMARY_KEY, JSONSchema, is_json_text
 from tap_toubib.openapi import FORMATS, OpenAPIDocument, as_dict, as_list
 from tap_toubib.records import parse_page
 
@@ -97,18 +97,17 @@ def read_document(root: JSONSchema, api_url: str = "") -> Capabilities:
     is_understood = PRIMARY_KEY in columns
     if not is_understood:
         patients, columns = [], {key: [schema] for key, schema in DEFAULT_PROPERTIES.items()}
-    names = name_columns(columns)
     required = [key for key in columns if patients and all(key in as_list(each.get("required")) for each in patients)]
     largest = openapi.find_largest(parameters.get("limit", []))
     return Capabilities(
         schema={
             "type": "object",
-            "properties": {names[key]: _make_column(key, names[key], forms) for key, forms in columns.items()},
+            "properties": {key: _make_column(key, forms) for key, forms in columns.items()},
             "required": [PRIMARY_KEY],
         },
         sortable=frozenset(openapi.list_values(parameters.get("sort_field", []))),
         nullable=frozenset(
-            names[key] for key, forms in columns.items() if key not in required or "null" in openapi.list_types(forms)
+            key for key, forms in columns.items() if key not in required or "null" in openapi.list_types(forms)
         ),
         # pages that overlap have two rows at least
         page_size=largest if largest and largest > 1 else DEFAULT_PAGE_SIZE,
@@ -137,20 +136,23 @@ def complete(api: Capabilities, client: ToubibClient, catalog: Mapping[str, JSON
     if catalog is None:
         page = None if api.is_closed else client.get_patients({"offset": 0, "limit": api.page_size}, parse_page)
         catalog = _describe_rows([row for row in page.data if isinstance(row, dict)] if page else [], documented)
-    columns = {name: column for name, column in catalog.items() if name not in documented and is_json_text(column)}
-    if columns:
-        logger.warning("Kept as JSON text, since the OpenAPI document does not name it: %s", _list_columns(columns))
+    others = {name: column for name, column in catalog.items() if name not in documented and is_json_text(column)}
+    # a database takes names that differ only in case for one name: the one in lower case is loaded
+    names = {name.lower(): name for name in sorted([*documented, *others]) if _is_loadable(name)}
+    columns = {name: column for name, column in (documented | others).items() if name in names.values()}
+    if added := sorted(columns.keys() - documented):
+        logger.warning("Kept as JSON text, since the OpenAPI document does not name it: %s", ", ".join(added))
     if not api.is_understood:
-        columns |= {PRIMARY_KEY: catalog.get(PRIMARY_KEY, documented[PRIMARY_KEY])}
-    columns = documented | columns
-    if renamed := {name: column for name, column in columns.items() if get_key(name, column) != name}:
-        logger.warning("Loaded under a name that a database can take: %s", _list_columns(renamed))
-    return replace(
-        api, schema={**api.schema, "properties": columns}, nullable=api.nullable | (columns.keys() - documented)
-    )
+        columns[PRIMARY_KEY] = catalog.get(PRIMARY_KEY, documented[PRIMARY_KEY])
+    return replace(api, schema={**api.schema, "properties": columns}, nullable=api.nullable.union(added))
 
 
-def _make_column(key: str, name: str, forms: Sequence[JSONSchema]) -> JSONSchema:
+def _is_loadable(name: str) -> bool:
+    """Return whether a name is neither one of Singer's own nor one that no database takes."""
+    return not name.lower().startswith("_sdc_") and name.isprintable() and name != ""
+
+
+def _make_column(key: str, forms: Sequence[JSONSchema]) -> JSONSchema:
     """Return the schema of a column, in Singer's terms."""
     types = openapi.list_types(forms) - {"null"}
     column: JSONSchema = JSON_TEXT
@@ -164,22 +166,15 @@ def _make_column(key: str, name: str, forms: Sequence[JSONSchema]) -> JSONSchema
         column = {"type": ["string", "null"]} | ({"format": min(types)} if types in ({"date"}, {"date-time"}) else {})
     if key == PRIMARY_KEY:
         column = {"type": ["integer"], **INT64} if types == {"integer"} else {"type": ["string"]}
-    return describe(key, name, column, openapi.find_description(forms))
+    description = openapi.find_description(forms)
+    return column | ({"description": description} if description else {})
 
 
 def _describe_rows(rows: Sequence[dict[str, Any]], documented: Mapping[str, JSONSchema]) -> dict[str, JSONSchema]:
     """Return the columns of rows that are not documented, and their id."""
-    known = {get_key(name, column) for name, column in documented.items()}
-    keys = dict.fromkeys(key for row in rows for key in row if key not in known)
-    columns = {name: describe(key, name, JSON_TEXT) for key, name in name_columns(keys, documented).items()}
+    columns = {key: JSON_TEXT for row in rows for key in row if key not in documented}
     has_text_id = any(isinstance(row.get(PRIMARY_KEY), str) for row in rows)
     return columns | {PRIMARY_KEY: {"type": ["string"]} if has_text_id else documented[PRIMARY_KEY]}
-
-
-def _list_columns(columns: Mapping[str, JSONSchema]) -> str:
-    """Return names for a message, with the key in the API where that is another one."""
-    keys = {name: get_key(name, column) for name, column in columns.items()}
-    return ", ".join(name if key == name else f"{key!a} as {name}" for name, key in keys.items())
 
 
 def _cut_base(api_url: str, path: str) -> str:

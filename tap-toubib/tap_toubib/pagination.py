@@ -1,7 +1,7 @@
 """Reading the collection page by page. Pages overlap and are contiguous, and some are read ahead of time.
 
 `total_items` is a hint: it says where to look for the end of the collection, and the pages show where that is. Whatever
-the service answers, a scan ends: its pages have to come further and further in the collection.
+the service answers, a scan ends: each page has to end further on in the collection than the pages before it.
 """
 
 from __future__ import annotations
@@ -21,18 +21,15 @@ from tap_toubib.records import Page, PageDecoder, Rejected
 from tap_toubib.values import now
 
 MAX_SETBACKS = 10
-"""How many pages in a row may come no further than those before them: a collection that moves causes a few."""
-
-MAX_REPETITIONS = 2
-"""The same for pages that repeat the one before them row by row."""
+"""Pages of a scan that end no further on, besides a quarter of its pages; a collection that moves causes a few."""
 
 MAX_HOLES = 2
-"""How many pages of a scan may be empty where the page before ended: a collection that shrinks causes one."""
+"""Pages of a scan that are empty where the page before ended; a collection that shrinks causes one."""
 
-IGNORED_OFFSET = "The API ignores `offset`: it answers different ones with the same page"
-SINGLE_ROWS = (
-    "The API answers with one patient a page, so pages cannot overlap, and patients between them could be missed"
-)
+MAX_PROBES = 50
+"""Requests of one search by bisection; a collection that moves needs more than its size alone."""
+
+STUCK = "The API's pages are not contiguous: it ignores `offset` or `sort_field`, or gives one patient a page"
 
 logger = logging.getLogger("tap-toubib.pagination")
 
@@ -90,32 +87,30 @@ class Scanner:
         Raises:
             WindowError: The end is out of reach.
         """
-        # rows are shown in front of `last.end`, and none from `empty_from` on
-        last, empty_from, step = Page([], 0), None, 1
+        # `last.end` rows are shown, and none from `empty_from` on
+        last, empty_from, step = Page([], 0), 2**63, 1
         offset = max(expected - self.page_length + 1, 0)
-        while True:
+        for _ in range(MAX_PROBES):
             page = self.read_page(order, offset)
             if page.rows and page.rows == last.rows:
-                raise FatalAPIError(IGNORED_OFFSET)
+                raise FatalAPIError(STUCK)
             if (offset == 0 and not page.rows) or self._ends_as_counted(page):
                 return page
             if page.rows:
                 last = page
             else:
                 empty_from = offset
-            if empty_from is None:
-                offset, step = last.end - 1 + step, step * 2
-            elif last.end > empty_from:
-                raise self._make_window_error(order, last.offset, empty_from)
-            elif last.end < empty_from:
-                is_near = empty_from - last.end < self.page_length
-                offset = last.end if is_near else (last.end + empty_from) // 2
-            elif len(last.rows) < self.page_length:
+            if last.end > empty_from:
+                break
+            if last.end == empty_from and len(last.rows) < self.page_length:
                 self._warn_of_total(last)
                 return last
+            if empty_from - last.end >= self.page_length:
+                offset, step = min(last.end - 1 + step, (last.end + empty_from) // 2), step * 2
             else:
                 # the row that ends a full page shows itself, too, unless it is out of reach
-                offset = last.end - 1
+                offset = last.end - (last.end == empty_from)
+        raise self._make_window_error(empty_from)
 
     def read_newest(self, order: Order) -> Page:
         """Return the page with which the instants of a newest-first order begin: the first one, as a rule.
@@ -124,23 +119,21 @@ class Scanner:
         """
         page = self.read_page(order)
         low, high = 0, page.total_items
-        setbacks = 0
-        while setbacks <= MAX_SETBACKS:
+        for _ in range(MAX_PROBES):
             # an unloadable record may be of either kind: to begin too early leaves nothing out
             instants = [isinstance(row, Rejected) or row.get(order.field) for row in page.rows]
-            if not instants or instants[0]:
-                if page.offset == 0:
+            if instants and not instants[0]:
+                if instants[-1] or self._ends_as_counted(page):
                     return page
-                high = page.offset
-                if low >= high:
-                    low, setbacks = 0, setbacks + 1
-            elif instants[-1] or self._ends_as_counted(page):
+                low = page.offset + max(len(page.rows) - 1, 1)
+            elif page.offset == 0:
                 return page
             else:
-                low = page.offset + max(len(page.rows) - 1, 1)
-            # the place where the instants begin may have moved back
+                high = page.offset
+                # the first instant has moved forward
+                low = low if low < high else 0
             page = self.read_page(order, max(low, (low + high) // 2))
-        raise FatalAPIError(f"No page of the API shows where the values of `{order.field}` begin")
+        return self.read_page(order)
 
     def read_pages(
         self, order: Order, *, first: Page | None = None, after: End | None = None, to_the_end: bool = True
@@ -165,22 +158,23 @@ class Scanner:
         parallel = self.max_parallel_requests if to_the_end else min(2, self.max_parallel_requests)
         with ReadAhead(lambda offset: self.read_page(order, offset), parallel) as ahead:
             end = furthest = after
-            holes = setbacks = 0
+            holes = setbacks = progress = 0
             page = first or ahead.read(after.offset if after else 0)
             while True:
                 previous = end
-                holes += previous is not None and not page.rows
-                if previous and holes > MAX_HOLES:
-                    raise self._make_window_error(order, previous.page.offset, page.offset)
                 if previous:
+                    holes += not page.rows
+                    if holes > MAX_HOLES:
+                        raise self._make_window_error(page.offset)
                     page = self._read_contiguous(previous, page, order, ahead)
                 fresh = replace(page, rows=remove_shown(page, previous.page)) if previous else page
                 end = find_end(page, order)
                 if previous and (page.offset == 0 or not fresh.rows or not end.is_beyond(previous, order)):
                     setbacks += 1
-                    _check_setbacks(setbacks, page, previous.page, order)
+                    if setbacks > MAX_SETBACKS + progress // 4:
+                        raise FatalAPIError(STUCK)
                 elif furthest is None or end.is_beyond(furthest, order):
-                    furthest, setbacks = end, 0
+                    furthest, progress = end, progress + 1
                 yield fresh, end
                 if not page.rows or self._is_last(page, order):
                     self._warn_of_total(page)
@@ -214,26 +208,10 @@ class Scanner:
                 last.end,
             )
 
-    def _make_window_error(self, order: Order, shown: int, empty: int) -> WindowError:
-        while empty - shown > 1:
-            middle = (shown + empty) // 2
-            if self.read_page(order, middle).rows:
-                shown = middle
-            else:
-                empty = middle
+    def _make_window_error(self, offset: int) -> WindowError:
         return WindowError(
-            f"The API shows no patients from offset {empty} on, although it has more (it counts {self._total_items}): "
+            f"The API shows no patients at offset {offset}, although it has more (it counts {self._total_items}): "
             "the rest is out of reach until that limit of the service is raised. What was read before is kept"
-        )
-
-
-def _check_setbacks(setbacks: int, page: Page, previous: Page, order: Order) -> None:
-    """End a scan that comes no further."""
-    if setbacks > MAX_REPETITIONS and page.rows == previous.rows:
-        raise FatalAPIError(IGNORED_OFFSET if len(page.rows) > 1 else SINGLE_ROWS)
-    if setbacks > MAX_SETBACKS:
-        raise FatalAPIError(
-            f"The API does not keep the order it was asked for ({order.field}): pages are not contiguous"
         )
 
 

@@ -5,37 +5,34 @@ A page is decoded and checked against the discovered types in one pass. Only a p
 
 from __future__ import annotations
 
+import json
 import logging
 import re
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
-from decimal import Decimal
 from functools import cached_property
 from typing import Annotated, Any, Generic, Required, TypedDict, TypeVar
 
 import msgspec
-import simplejson  # type: ignore[import-untyped]  # the package has no types
 
-from tap_toubib.columns import INT64, PRIMARY_KEY, JSONSchema, get_key, is_json_text
-from tap_toubib.values import to_decimal, to_double, to_id, to_json_text, to_utc
+from tap_toubib.columns import INT64, PRIMARY_KEY, JSONSchema, is_json_text
+from tap_toubib.values import to_id, to_json_text, to_utc
 
 T = TypeVar("T")
 
 Record = dict[str, Any]
 
 INT64_TYPE = Annotated[int, msgspec.Meta(ge=INT64["minimum"], le=INT64["maximum"])]
-# their converter checks numbers: it has to see how they were written
-TYPES: dict[str, Any] = {"integer": INT64_TYPE, "number": Any, "boolean": bool, "string": str}
+TYPES: dict[str, Any] = {"integer": INT64_TYPE, "number": float, "boolean": bool, "string": str}
 STRING_FORMATS: dict[str, Any] = {"date": date, "date-time": datetime}
 
-CONVERTERS: dict[str, Callable[[Any], object]] = {"date": date.isoformat, "date-time": to_utc, "number": to_double}
+CONVERTERS: dict[str, Callable[[Any], object]] = {"date": date.isoformat, "date-time": to_utc}
 
 FIELD_IN_MESSAGE = re.compile(r"at `\$\.([^`]*)`|field `([^`]*)`")
 
-# let simplejson parse integers of any length; their type rejects them later
-sys.set_int_max_str_digits(0)
+MOST_DIGITS = 4_300
+"""Of an integer that Python reads."""
 
 
 class Meta(msgspec.Struct):
@@ -107,14 +104,13 @@ class PageDecoder:
     """Decodes pages of patients of one schema, as discovered."""
 
     def __init__(self, schema: JSONSchema) -> None:
-        columns = {get_key(name, column): column for name, column in schema["properties"].items()}
-        self._names = {get_key(name, column): name for name, column in schema["properties"].items()}
-        self._is_renamed = any(key != name for key, name in self._names.items())
+        columns = schema["properties"]
+        self._columns = {*columns}
         self._converters = {key: each for key, column in columns.items() if (each := _choose_converter(key, column))}
         patient = _make_patient_type({key: _choose_type(key, column) for key, column in columns.items()})
-        self._page = msgspec.json.Decoder(Envelope[patient], float_hook=to_decimal)  # type: ignore[valid-type]  # it is one at run time
-        self._patient = msgspec.json.Decoder(patient, float_hook=to_decimal)
-        self._unseen = set(self._names)
+        self._page = msgspec.json.Decoder(Envelope[patient])  # type: ignore[valid-type]  # it is one at run time
+        self._patient = msgspec.json.Decoder(patient)
+        self._unseen = {*columns}
         self._unknown: set[str] | None = None
 
     def decode(self, body: bytes) -> Page:
@@ -125,7 +121,7 @@ class PageDecoder:
         """
         if self._unknown is None:
             self._unknown = {key for row in parse_page(body).data if isinstance(row, dict) for key in row}
-            self._unknown -= self._names.keys()
+            self._unknown -= self._columns
         try:
             page = self._page.decode(body)
             if self._unseen:
@@ -137,15 +133,17 @@ class PageDecoder:
 
     def warn_of_columns(self, logger: logging.Logger) -> None:
         """Log the known columns that never came, and the unknown ones on the first page."""
-        if self._unseen and len(self._unseen) < len(self._names):
+        if self._unseen and len(self._unseen) < len(self._columns):
             logger.warning("No patient that was read has a column that the API documents: %s", _join(self._unseen))
         if self._unknown:
             logger.warning(
-                "Not loaded, since the catalog does not name it: %s. A new discovery finds it", _join(self._unknown)
+                "Not loaded, since the catalog does not name it: %s. Run discovery again to add it; of names that "
+                "differ only in case, one is loaded",
+                _join(self._unknown),
             )
 
     def _check(self, item: object) -> Record | Rejected:
-        text = simplejson.dumps(item, allow_nan=True)
+        text = json.dumps(item)
         try:
             record = self._patient.decode(text)
             self._unseen.difference_update(record)
@@ -160,18 +158,18 @@ class PageDecoder:
                     record[key] = converter(record[key])
                 except ValueError as error:
                     raise ValueError(f"{error} - at `$.{key}`") from error
-        return {self._names[key]: value for key, value in record.items()} if self._is_renamed else record
+        return record
 
 
 def parse_page(body: bytes) -> Envelope[Any]:
-    """Return a page as it came, numbers included; also one that is not valid Unicode or holds NaN.
+    """Return a page with its records unchecked; also one that holds invalid Unicode, NaN or integers of any length.
 
     Raises:
         ValueError: The body is not a page; the message holds no value of it.
     """
     text = body.decode(errors="surrogateescape")
     try:
-        return msgspec.convert(simplejson.loads(text, parse_float=_parse_number, allow_nan=True), Envelope[Any])
+        return msgspec.convert(json.loads(text, parse_int=_parse_integer), Envelope[Any])
     except RecursionError as error:
         raise ValueError("Nested too deeply") from error
 
@@ -191,7 +189,7 @@ def reject(item: object, text: str, reason: str) -> Rejected:
     except ValueError:
         number = None
     return Rejected(
-        id=None if key is None else to_id(key) if isinstance(key, str) else simplejson.dumps(key, allow_nan=True),
+        id=None if key is None else to_id(key) if isinstance(key, str) else json.dumps(key),
         number=number,
         field=field and field[field.lastindex or 0],
         reason=reason,
@@ -205,11 +203,9 @@ def list_ids(rows: Iterable[Record | Rejected]) -> list[int]:
     return [each for each in ids if isinstance(each, int)]
 
 
-def _parse_number(text: str) -> Decimal | float:
-    try:
-        return to_decimal(text)
-    except ValueError:
-        return float(text)
+def _parse_integer(digits: str) -> int | float:
+    # a longer one becomes infinite, and JSON has no infinite numbers
+    return int(digits) if len(digits) <= MOST_DIGITS else float(digits)
 
 
 def _make_patient_type(columns: dict[str, Any]) -> Any:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
 
 import msgspec
-
-JSON_TEXT_ENCODER = msgspec.json.Encoder(order="deterministic", decimal_format="number")
 
 EARLIEST = "0001-01-01T00:00:00.000000Z"
 """The first instant that Python knows, as `to_utc` writes it."""
@@ -41,35 +38,8 @@ def now() -> str:
 
 
 def to_json_text(value: object) -> str:
-    """Return a value of any type as JSON text, with its keys sorted and its numbers as they came."""
-    return JSON_TEXT_ENCODER.encode(value).decode()
-
-
-def to_decimal(text: str) -> Decimal:
-    """Return a number as it was written.
-
-    Raises:
-        ValueError: Its exponent is too large.
-    """
-    try:
-        return Decimal(text)
-    except InvalidOperation as error:
-        raise ValueError("Number out of range") from error
-
-
-def to_double(value: object) -> float:
-    """Return a number as the double that it was written from.
-
-    Raises:
-        ValueError: It is not a number, or has more digits than a double keeps.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | Decimal):
-        raise ValueError(f"Expected `float`, got `{type(value).__name__}`")  # noqa: TRY004  # as the decoder does
-    double = float(str(value))
-    # the shortest text that means it, or all digits that it can have
-    if value not in {Decimal(repr(double)), Decimal(f"{double:.17g}")}:
-        raise ValueError("Number that a double cannot keep as it is")
-    return double
+    """Return a value of any type as JSON text, with its keys sorted."""
+    return msgspec.json.encode(value, order="deterministic").decode()
 
 
 def to_id(value: int | str) -> str:

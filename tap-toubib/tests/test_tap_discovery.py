@@ -381,15 +381,11 @@ def test_columns_that_are_not_documented_are_found_on_the_first_page(
     api.add(1, phone="Zq7marker")
     api.add(2, **{"Phone": None, "a\"b'c": 5})
     found = discover(connect())
-    further = {name: found.schema["properties"][name] for name in ("phone", "Phone_2", "a_b_c")}
-    assert further == {
-        "phone": JSON_TEXT,
-        "Phone_2": {**JSON_TEXT, "title": "Phone"},
-        "a_b_c": {**JSON_TEXT, "title": "a\"b'c"},
-    }
+    further = {name: found.schema["properties"][name] for name in ("phone", "a\"b'c")}
+    assert further == dict.fromkeys(further, JSON_TEXT)
     assert found.nullable == further.keys()
     assert len(api.pages) == 1
-    assert "does not name it: phone, 'Phone' as Phone_2, 'a\"b\\'c' as a_b_c" in caplog.text
+    assert "does not name it: a\"b'c, phone" in caplog.text
     assert "Zq7marker" not in caplog.text
     # the run that follows has a catalog, and need not look
     again = discover(connect(), found.schema["properties"])

@@ -123,7 +123,7 @@ def test_window_ends_a_first_load_soon_with_one_line_and_the_next_run_resumes(
     load(api, patients, *sortable)
     api.window, api.beyond = window, beyond
     page_size = min(100, window // 2)
-    expected = rf"^The API shows no patients from offset {window} on, .*counts {patients}\).*kept$"
+    expected = rf"^The API shows no patients at offset \d+, .*counts {patients}\).*kept$"
     with pytest.raises(FatalAPIError, match=expected):
         run(page_size=page_size)
     assert len(api.pages) <= 25
@@ -151,7 +151,7 @@ def test_window_costs_a_loaded_destination_a_warning(
     assert not api.confirmed
     assert len(api.pages) < 25
     [warning] = warnings_of(caplog)
-    assert f"shows no patients from offset {window} on" in warning
+    assert "shows no patients at offset" in warning
 
 
 def test_window_in_front_of_all_instants_ends_the_run(api: Api, run: Runner) -> None:
@@ -166,14 +166,14 @@ def test_window_in_front_of_all_instants_ends_the_run(api: Api, run: Runner) -> 
 
 
 FAULTS: dict[str, tuple[Callable[[Api, Row], Row], str, int]] = {
-    "ignores offset": (lambda _, query: query | {"offset": "0"}, "ignores `offset`", 9),
+    "ignores offset": (lambda _, query: query | {"offset": "0"}, "ignores `offset`", 20),
     "ignores order": (lambda _, query: {**query, "sort_field": ""}, "does not keep the order it was asked for", 3),
     "alternates": (
         lambda api, query: query | {"offset": str(len(api.pages) % 2)},
-        "not contiguous|ignores `offset`",
+        "not contiguous",
         40,
     ),
-    "single rows": (lambda _, query: query | {"limit": "1"}, "one patient a page", 15),
+    "single rows": (lambda _, query: query | {"limit": "1"}, "one patient a page", 40),
 }
 
 

@@ -5,7 +5,6 @@ import logging
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta, timezone
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -130,9 +129,9 @@ def test_what_has_no_id_is_rejected(item: object) -> None:
         f'{{"id":2,"email":"{MARKER}","weight":NaN}}'.encode(),
         f'{{"id":2,"email":"{MARKER}","total_visits":{"9" * 5000}}}'.encode(),
         f'{{"id":2,"email":"{MARKER}","weight":1E99999999999999999999}}'.encode(),
-        f'{{"id":2,"email":"{MARKER}","extra":1E99999999999999999999}}'.encode(),
+        f'{{"id":2,"email":"{MARKER}","extra":{"9" * 5000}}}'.encode(),
     ],
-    ids=["lone surrogate", "invalid UTF-8", "NaN", "5000 digits", "exponent", "exponent in JSON text"],
+    ids=["lone surrogate", "invalid UTF-8", "NaN", "5000 digits", "exponent", "5000 digits in JSON text"],
 )
 def test_record_that_no_loader_could_read_is_rejected_and_the_others_stay(text: bytes) -> None:
     result = DECODER.decode(b'{"data":[{"id":3},%b,{"id":1}],"meta":{"total_items":3}}' % text)
@@ -233,67 +232,42 @@ def test_lone_surrogate_is_rejected_as_it_came(field: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
-    [
-        "0",
-        "-0.0",
-        "5",
-        "0.1",
-        "1e3",
-        "1.50",
-        "0.30000000000000004",
-        "0.10000000000000001",
-        "1.7976931348623157e308",
-        "5e-324",
-    ],
+    "text", ["0", "-0.0", "5", "1e3", "0.30000000000000004", "0.1234567890123456789", "9007199254740993", "5e-324"]
 )
 @pytest.mark.parametrize("other", [b"", b',{"id":2,"email":5}'], ids=["whole", "taken apart"])
-def test_number_that_a_double_keeps_is_loaded(text: str, other: bytes) -> None:
+def test_number_is_loaded_as_a_double(text: str, other: bytes) -> None:
     body = b'{"data":[{"id":1,"weight":%b}%b],"meta":{"total_items":1}}' % (text.encode(), other)
     [record] = DECODER.decode(body).records
-    assert record["weight"] == float(text)
+    assert str(record["weight"]) == str(float(text))
+
+
+@pytest.mark.parametrize("text", ["1e400", f"1{'0' * 400}", f"-{'9' * 5000}", "true", '"5"'], ids=lambda text: text[:6])
+@pytest.mark.parametrize("other", [b"", b',{"id":2,"email":5}'], ids=["whole", "taken apart"])
+def test_value_that_is_no_double_is_rejected(text: str, other: bytes) -> None:
+    body = b'{"data":[{"id":1,"weight":%b},{"id":3}%b],"meta":{"total_items":1}}' % (text.encode(), other)
+    result = DECODER.decode(body)
+    assert result.records == [{"id": 3}]
+    assert result.rejected[0].id == "1"
+    assert text not in result.rejected[0].reason
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "kept"),
     [
-        "0.1234567890123456789",
-        "9007199254740993",
-        "9007199254740993.0",
-        "1e400",
-        "1e-400",
-        f"1{'0' * 400}",
-        "true",
-        '"5"',
+        ("0.1234567890123456789", "0.12345678901234568"),
+        ("1.50", "1.5"),
+        ("123456789012345678901234567890", "123456789012345678901234567890"),
+        ("-9223372036854775809", "-9223372036854775809"),
+        ("null", "null"),
+        ('"a\\u0000"', '"a\\u0000"'),
+        ("[]", "[]"),
     ],
 )
 @pytest.mark.parametrize("other", [b"", b',{"id":2,"email":5}'], ids=["whole", "taken apart"])
-def test_number_that_a_double_cannot_keep_is_rejected_as_it_came(text: str, other: bytes) -> None:
-    body = b'{"data":[{"id":1,"weight":%b}%b],"meta":{"total_items":1}}' % (text.encode(), other)
-    rejected = DECODER.decode(body).rejected[0]
-    assert (rejected.id, rejected.field) == ("1", "weight")
-    expected = {"id": 1, "weight": json.loads(text, parse_float=Decimal)}
-    assert json.loads(rejected.record, parse_float=Decimal) == expected
-    assert text not in rejected.reason
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "0.1234567890123456789",
-        "1.50",
-        "123456789012345678901234567890",
-        "-9223372036854775809",
-        "null",
-        '"a\\u0000"',
-        "[]",
-    ],
-)
-@pytest.mark.parametrize("other", [b"", b',{"id":2,"email":5}'], ids=["whole", "taken apart"])
-def test_json_text_keeps_values_as_they_came(text: str, other: bytes) -> None:
+def test_json_text_holds_any_value(text: str, kept: str, other: bytes) -> None:
     body = b'{"data":[{"id":1,"extra":[%b]}%b],"meta":{"total_items":1}}' % (text.encode(), other)
     [record] = DECODER.decode(body).records
-    assert record["extra"] == f"[{text}]"
+    assert record["extra"] == f"[{kept}]"
 
 
 def test_order_of_keys_in_json_text_says_nothing() -> None:
@@ -331,15 +305,6 @@ def test_what_is_not_an_id_is_rejected(key: object) -> None:
 def test_rejected_record_names_its_field(field: str) -> None:
     [rejected] = decoder(**{field: {"type": ["integer", "null"]}}).decode(page({"id": 1, field: MARKER})).rejected
     assert rejected.field == field
-
-
-def test_columns_have_their_names_and_not_their_keys() -> None:
-    columns = {"id_2": {"type": ["string", "null"], "title": "ID"}, "id_2_2": {**EXTRA, "title": "id_2"}}
-    renaming = decoder(**columns)
-    rows = [{"id": 1, "ID": "x", "id_2": "y"}, {"id": 2, "id_2": "z"}]
-    expected = [{"id": 1, "id_2": "x", "id_2_2": '"y"'}, {"id": 2, "id_2_2": '"z"'}]
-    assert renaming.decode(page(*rows)).records == expected
-    assert renaming.decode(page(*rows, {"id": 3, "ID": 5})).records == expected
 
 
 def test_keys_that_are_not_ascii_come_in_a_process_that_never_met_them() -> None:

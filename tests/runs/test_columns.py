@@ -66,7 +66,7 @@ def test_columns_that_appear_are_loaded_and_tracked_by_the_next_run(destination:
         """
         assert destination.query(comments) == [("As the source has it.",), ("The insurer's number",)]
     versions = destination.query("""
-        select version_number, insurance, consented, prénom, "mother_s name" from main.patients_history
+        select version_number, insurance, consented, prénom, "mother's name" from main.patients_history
         where patient_id = 3 order by 1
     """)
     assert versions == [(1, None, None, None, None), (2, "A-17", True, "Zoé", "O'Hara")]
