@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass
 class Audit:
-    """What one run did, under the names of the columns of `syncs`; instants are text in UTC."""
+    """The columns of `syncs`; instants are text in UTC."""
 
     started_at: str
     api_url: str

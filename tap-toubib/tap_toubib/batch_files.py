@@ -26,7 +26,7 @@ NAME = "tap-toubib-"
 """The begin of the files' names, after the prefix that the setting may ask for."""
 
 FIRST_FILE_RECORDS = 1_000
-"""Records in the first file. Later ones grow with the run, so that a kill costs a part of what was written."""
+"""Records in the first file. Later ones grow with the run, so that a killed run loses only a part of its work."""
 
 LONGEST_WAIT = 3
 """Seconds after which a file that is not full is handed over, too."""

@@ -1,7 +1,7 @@
-"""What an API offers: the columns of a patient, the fields it can sort by, the largest page.
+"""Discovery of an API: the columns of a patient, the sortable fields, the largest page.
 
-All of it is read from the service's OpenAPI document. What the document leaves open is taken from the service's
-public description, and columns that it does not name from the first page of patients.
+The service's OpenAPI document describes them. The service's public description fills gaps in the document, and the
+first page of patients shows undocumented columns.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ logger = logging.getLogger("tap-toubib.discovery")
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What an API offers.
+    """Capabilities of an API.
 
     Attributes:
         schema: JSON schema of a patient, in Singer's terms: every column but the primary key can be null.
@@ -45,7 +45,7 @@ class Capabilities:
         page_size: The largest page.
         patients_path: Where patients are listed, below the base URL.
         patient_path: Where one patient is, with `{}` in place of its id; None if the API does not give single ones.
-        is_bundled_api: Whether it is the bundled API, whose patients are made up.
+        is_bundled_api: Whether it is the bundled API, whose patients are fictitious.
         is_understood: Whether the document describes a patient.
         is_closed: Whether the document promises that a patient has no other columns.
     """
@@ -72,7 +72,7 @@ class Capabilities:
 
 
 def read_document(root: JSONSchema, api_url: str = "") -> Capabilities:
-    """Return what an OpenAPI document says, with defaults for what it leaves open.
+    """Return the capabilities that an OpenAPI document describes, with defaults for the others.
 
     Args:
         root: The document; an empty one if there is none.
@@ -123,7 +123,7 @@ def complete(api: Capabilities, client: ToubibClient, catalog: Mapping[str, JSON
     """Return the capabilities with the columns that the document does not name.
 
     Args:
-        api: What the document says.
+        api: The capabilities in the document.
         client: The connection, by which the first page is read if it may show such columns.
         catalog: The columns in the catalog that a run was given: no others are looked for.
     """
@@ -148,7 +148,7 @@ def complete(api: Capabilities, client: ToubibClient, catalog: Mapping[str, JSON
 
 
 def _is_loadable(name: str) -> bool:
-    """Return whether a name is neither one of Singer's own nor one that no database takes."""
+    """Return whether a database takes a name, and Singer does not reserve it."""
     return not name.lower().startswith("_sdc_") and name.isprintable() and name != ""
 
 

@@ -1,7 +1,6 @@
-"""Records of the look-back, which a run reads again and does not emit again.
+"""Digests of the records in the look-back, which the next run reads again and emits only if they changed.
 
-A digest, and not `updated_at`, tells whether a record changed: two changes within one second can carry the same
-instant.
+Digests show whether a record changed. `updated_at` does not: two changes within one second can carry the same instant.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""One run: reads what the destination lacks, then reconciles the known ids with the source.
+"""One run: reads new and changed patients, then reconciles the known ids with the source.
 
-Each page that is yielded has to be written before the next one is asked for. What `state` holds then is true.
+The caller writes each page before it asks for the next one. `state` is valid then.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ class Extraction:
         columns: The columns that are emitted.
 
     Attributes:
-        audit: What the run has done so far.
+        audit: The audit record of the run so far.
         state: The state of the patients that holds once all pages yielded so far are written; None for the old state.
     """
 
-    def __init__(  # noqa: PLR0913  # each is another thing that a run needs
+    def __init__(  # noqa: PLR0913  # a run needs all of them
         self,
         client: ToubibClient,
         api: Capabilities,

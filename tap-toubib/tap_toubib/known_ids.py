@@ -75,11 +75,11 @@ class KnownIds:
         self._bitmap -= BitMap64([each + SHIFT for each in ids])
 
     def select_between(self, low: int | None, high: int | None) -> KnownIds:
-        """Return the ids after one and before another; None is no bound."""
+        """Return the ids between two others; None is unbounded."""
         return KnownIds(bitmap=self._bitmap[self._count_up_to(low) : self._count_before(high)])
 
     def count_between(self, low: int | None, high: int | None) -> int:
-        """Return how many ids are after one and before another; None is no bound."""
+        """Count the ids between two others; None is unbounded."""
         return self._count_before(high) - self._count_up_to(low)
 
     def _count_up_to(self, patient: int | None) -> int:

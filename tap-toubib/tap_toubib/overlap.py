@@ -33,7 +33,7 @@ class End:
 
     Attributes:
         offset: Where the next page has to begin at the latest, if nothing has moved.
-        value: What the sort field held there; None if it held nothing.
+        value: The value of the sort field there, or None.
         page: The page; one without rows if an earlier run read it.
         is_exclusive: Whether the next page must begin before that value, and not at it.
         is_tied: Whether contiguous pages can leave out a row of that value all the same.
@@ -46,7 +46,7 @@ class End:
     is_tied: bool = False
 
     def is_beyond(self, other: End, order: Order) -> bool:
-        """Return whether it lies further in the collection than another one."""
+        """Return whether it is further on in the collection than another end."""
         if self.value == other.value:
             return not order.is_unique and self.offset > other.offset
         if _is_comparable(self.value, other.value, order):
@@ -55,7 +55,7 @@ class End:
 
 
 def is_sorted(page: Page, order: Order) -> bool:
-    """Return whether a page shows the order that it was asked for in, as far as its values can be compared."""
+    """Return whether a page is in order, as far as its values can be compared."""
     values: list[Any] = list_ids(page.rows) if order.field == PRIMARY_KEY else []
     if order.is_instant:
         # by seconds: text with and without decimals, in which services may sort, does not sort as instants do
@@ -64,7 +64,7 @@ def is_sorted(page: Page, order: Order) -> bool:
 
 
 def find_end(page: Page, order: Order) -> End:
-    """Return where a page ended in the order that it was asked for in."""
+    """Return the end of a page in its order."""
     values = [None if isinstance(row, Rejected) else row.get(order.field) for row in page.rows]
     value = page.records[-1].get(order.field) if page.records else None
     last = page.offset + max(len(page.rows) - 1, 1)
@@ -100,7 +100,7 @@ def _is_comparable(value: object, other: object, order: Order) -> bool:
 
 
 def remove_shown(page: Page, previous: Page) -> list[Record | Rejected]:
-    """Return the rows of a page without those that the one before it showed already."""
+    """Return the rows of a page that the previous page did not show."""
     seen = {record[PRIMARY_KEY]: record for record in previous.records}
     return [
         row
@@ -120,7 +120,7 @@ class Ties:
     _read: int = 0
 
     def add(self, page: Page, end: End) -> None:
-        """Take note of a page, without the rows of the one before it, and of its end."""
+        """Count the rows of a page that the previous page did not show."""
         self._is_tied = self._is_tied or end.is_tied
         ids = {record[PRIMARY_KEY] for record in page.records}
         self._seen |= ids

@@ -113,7 +113,7 @@ class Scanner:
         raise self._make_window_error(empty_from)
 
     def read_newest(self, order: Order) -> Page:
-        """Return the page with which the instants of a newest-first order begin: the first one, as a rule.
+        """Return the page with which the instants of a newest-first order begin, usually the first one.
 
         Some databases put rows without an instant in front of all others. There, bisection finds where they end.
         """
@@ -145,8 +145,8 @@ class Scanner:
         Args:
             order: The order.
             first: The first page, if it was read already.
-            after: The end of the last page that needs not be read again.
-            to_the_end: Whether all pages will be wanted; if not, one at most is read in vain.
+            after: The end of the last page that an earlier run read.
+            to_the_end: Whether the caller will read all pages; otherwise at most one page is read in vain.
 
         Yields:
             A page, and where it ended.
@@ -231,15 +231,15 @@ class ReadAhead:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # requests in flight are waited for, those not yet sent are dropped
+        # wait for requests in flight, drop the others
         self._executor.shutdown(wait=True, cancel_futures=True)
 
     def expect(self, *, step: int, total_items: int) -> None:
-        """Take note of how far apart the next pages are, and of where the collection should end."""
+        """Set the distance between the next pages, and the expected end of the collection."""
         self._step, self._total_items = step, total_items
 
     def read(self, offset: int) -> Page:
-        """Return the page at an offset, or one that was read ahead and begins shortly before it."""
+        """Return the page at an offset, or a page read ahead that begins shortly before it."""
         begin = max((ready for ready in self._pages if offset - self._step // 2 <= ready <= offset), default=offset)
         page = self._pages.pop(begin, None) or self._executor.submit(self._read_page, begin)
         for passed in [ready for ready in self._pages if ready <= begin]:

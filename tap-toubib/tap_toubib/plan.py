@@ -1,4 +1,4 @@
-"""The orders in which a run reads the collection. They follow from what the API can sort by."""
+"""The orders in which a run reads the collection. They depend on the fields that the API can sort by."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Order:
         instants = [record.get(self.field) for record in page.records]
         if instants and instants[-1]:
             return bool(instants[-1] < since)
-        # patients without an instant are behind those with one, unless they are in front of them
+        # a database sorts patients without an instant either behind all others or in front of them
         return any(instants)
 
 

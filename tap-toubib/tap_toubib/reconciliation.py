@@ -63,7 +63,7 @@ class Reconciliation:
         self._total_items = total_items
         self._max_deleted_percent = max_deleted_percent
         self._logger = logger
-        # what the source should show, corrected by each page
+        # the ids expected in the source; each page corrects them
         self._expected = known.copy()
         # known ids that it did not show at their place; some may have moved, so deletions are confirmed
         self._absent = KnownIds()
@@ -144,7 +144,7 @@ class Reconciliation:
         ]
 
     def _settle(self, shown: list[int], low: int | None, high: int | None) -> None:
-        """Take note of all ids that the source showed between two others."""
+        """Compare all ids that the source showed between two others with the expected ones."""
         between = self._expected.select_between(low, high)
         self._absent.update(between - KnownIds(shown))
         self._expected.discard(between)

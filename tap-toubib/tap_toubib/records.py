@@ -56,7 +56,7 @@ class Rejected:
         id: The patient's id as text, if it has one.
         number: The same as an integer, if it is one.
         field: The field at fault, as the API calls it, if one can be named.
-        reason: What is wrong with it; never the value.
+        reason: The cause; never the value.
         record: The whole record, as JSON text in ASCII.
     """
 
@@ -180,7 +180,7 @@ def reject(item: object, text: str, reason: str) -> Rejected:
     Args:
         item: The record.
         text: The record as JSON.
-        reason: What is wrong with it; holds none of its values.
+        reason: The cause; holds no value of the record.
     """
     key = item.get(PRIMARY_KEY) if isinstance(item, dict) else None
     field = FIELD_IN_MESSAGE.search(reason)

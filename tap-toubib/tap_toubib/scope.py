@@ -1,4 +1,4 @@
-"""What a run reads: everything, or what changed. It follows from the settings, the state and the plan alone."""
+"""The scope of a run, everything or changes. It depends only on the settings, the state and the plan."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tap_toubib.values import shift
 
 @dataclass(frozen=True)
 class Scope:
-    """What a run reads.
+    """The scope of a run.
 
     Attributes:
         kind: `first_load`, `changes` or `full`, as `syncs` names it.

@@ -109,7 +109,7 @@ class TapToubib(Tap):
     ).to_dict()
 
     def __init__(self, *, config: Mapping[str, Any] | None = None, **options: Any) -> None:
-        """Treat a setting that is null as not set, so that its default holds."""
+        """Replace settings that are null by their defaults."""
         given = {name: value for name, value in (config or {}).items() if value is not None}
         super().__init__(config=given, **options)
 
@@ -126,14 +126,14 @@ class TapToubib(Tap):
 
     @cached_property
     def api(self) -> Capabilities:
-        """What the API offers."""
+        """The capabilities of the API."""
         api = read_document(self.client.get_openapi(), self.client.api_url)
         self.client.patients_path, self.client.patient_path = api.patients_path, api.patient_path
         entry = self.input_catalog.get_stream(PatientsStream.name) if self.input_catalog else None
         return complete(api, self.client, entry.schema.to_dict().get("properties", {}) if entry else None)
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take the state over as it is, if it is not damaged: a run that fails passes it on unchanged."""
+        """Check the state and keep it as it is: a run that fails passes it on unchanged."""
         read_state(state)
         if "bookmarks" in state:
             self.state["bookmarks"] = deepcopy(state["bookmarks"])

@@ -111,7 +111,7 @@ class PatientsStream(FileStream):
         return [{name: record[name] for name in self._columns if name in record} | run for record in page.records]
 
     def _keep_state(self) -> None:
-        """Let state messages hold, from here on, what the records written so far allow."""
+        """Use the state that covers the records written so far in later state messages."""
         if self.extraction.state:
             # in one assignment: a signal makes the SDK write the state at any moment
             self.tap_state.setdefault("bookmarks", {})[self.name] = self.extraction.state
