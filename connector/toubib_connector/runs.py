@@ -95,5 +95,5 @@ def read_runs(destination: Destination, limit: int) -> list[dict[str, Any]]:
             run |= {name: datetime.fromisoformat(run[name]) for name in ("started_at", "ended_at")}
         except (ValueError, LookupError, TypeError):
             continue
-        runs.append(run)
+        runs.append(dict.fromkeys(KEYS) | run)
     return runs

@@ -122,8 +122,9 @@ class Scheduler:
         exit_code = self._process.wait()
         self._process = None
         if exit_code < 0:
-            # killed, so it could not record itself
-            run = {"started_at": started_at, "ended_at": read_clock(), "outcome": "failed", "trigger": schedule.name}
+            # it was ended before it could record itself
+            outcome = "stopped" if exit_code == -signal.SIGTERM else "failed"
+            run = {"started_at": started_at, "ended_at": read_clock(), "outcome": outcome, "trigger": schedule.name}
             with suppress(OSError):
                 append_run(self.destination, run | {"reason": f"Signal {-exit_code} ended it"})
 

@@ -36,8 +36,10 @@ def test_runs_are_read_newest_first_and_a_line_that_was_cut_short_is_left_out(de
         file.write('\n{"started_at": "20')
     append_run(destination, lines[1])
     append_run(destination, lines[2])
-    assert read_runs(destination, 2) == [lines[2], lines[1]]
-    assert read_runs(destination, 10) == [lines[2], lines[1], lines[0]]
+    reasons = ["héé 2", "héé 1", "héé 0"]
+    assert [run["reason"] for run in read_runs(destination, 2)] == reasons[:2]
+    assert [run["reason"] for run in read_runs(destination, 10)] == reasons
+    assert read_runs(destination, 1)[0].items() > lines[2].items()
 
 
 def test_a_run_leaves_a_line_with_its_numbers(destination: Destination) -> None:
