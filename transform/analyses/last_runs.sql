@@ -1,4 +1,4 @@
--- what the last ten runs did
+-- the last ten runs
 with runs as (
   select * from main.syncs
   order by started_at desc
@@ -20,7 +20,7 @@ counts as (
 )
 
 select
-  strftime(runs.started_at, '%Y-%m-%d %H:%M') as started,
+  strftime(runs.started_at, '%d %b %H:%M') as started,
   runs.kind,
   coalesce(counts.new, 0) as new,
   coalesce(counts.changed, 0) as changed,
@@ -28,7 +28,7 @@ select
   coalesce(counts.returned, 0) as returned,
   coalesce(counts.recovered, 0) as recovered,
   runs.rejected,
-  runs.total_items_after as in_the_source
+  runs.total_items_after as source
 from runs
 left join counts on runs.started_at = counts.sync_started_at
 order by runs.started_at desc;

@@ -18,16 +18,14 @@ PATIENTS = 1_000
 MANY = 50_000
 
 
-def append(
-    destination: Destination, name: str, minute: int, *, patients: int = PATIENTS, date_of_birth: str = "1980-02-29"
-) -> None:
+def append(destination: Destination, name: str, minute: int, *, patients: int = PATIENTS) -> None:
     """Append an observation of every patient."""
     instant = f"timestamp '2024-01-01 00:{minute}:00'"
     with duckdb.connect(str(destination.path)) as connection:
         connection.execute(f"""
             insert into raw.patients
-              (id, first_name, date_of_birth, updated_at, _sdc_extracted_at, _sdc_batched_at)
-            select range, '{name}', '{date_of_birth}', {instant}, {instant}, {instant} from range({patients})
+              (id, first_name, updated_at, _sdc_extracted_at, _sdc_batched_at)
+            select range, '{name}', {instant}, {instant}, {instant} from range({patients})
         """)
 
 
@@ -66,22 +64,6 @@ def test_the_next_build_fixes_what_a_killed_one_left(empty: Destination, dbt: Db
     assert empty.query("select count(*) from main.patients_history") == [(2 * MANY,)]
 
 
-def test_patients_are_tested_until_a_build_passes(empty: Destination, dbt: Dbt) -> None:
-    append(empty, "A", 10)
-    assert dbt.run(empty.path, "run")[0] == 0
-    with duckdb.connect(str(empty.path)) as connection:
-        connection.execute("update main.patients_history set valid_to = valid_from, is_current = false")
-    for _ in range(2):
-        code, printed = dbt.run(empty.path, "build", "--exclude-resource-type", "unit_test")
-        assert code != 0
-        assert f"FAIL {PATIENTS} versions_follow_each_other" in printed
-
-    dbt.build(empty.path, "--full-refresh")
-    # nothing is new to this one
-    assert dbt.run(empty.path, "run")[0] == 0
-    assert empty.query("select tested_until = built_until from bookkeeping.builds") == [(True,)]
-
-
 def test_what_is_loaded_after_the_clock_was_set_back_is_built(empty: Destination, dbt: Dbt) -> None:
     append(empty, "A", 10)
     assert dbt.run(empty.path, "run")[0] == 0
@@ -90,13 +72,3 @@ def test_what_is_loaded_after_the_clock_was_set_back_is_built(empty: Destination
     append(empty, "B", 20)
     assert dbt.run(empty.path, "run")[0] == 0
     assert empty.query("select count(*) from main.patients where first_name = 'B'") == [(PATIENTS,)]
-
-
-def test_a_date_that_cannot_be_read_is_a_warning_without_the_value(empty: Destination, dbt: Dbt) -> None:
-    with duckdb.connect(str(empty.path)) as connection:
-        connection.execute("alter table raw.patients alter column date_of_birth type varchar")
-    append(empty, "A", 10, date_of_birth="Planted-Marker")
-    printed = dbt.build(empty.path)
-    assert f"WARN {PATIENTS} dates_can_be_read" in printed
-    assert "Planted-Marker" not in printed
-    assert empty.query("select count(date_of_birth) from main.patients") == [(0,)]
