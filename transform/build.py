@@ -1,6 +1,6 @@
-"""Build and test the models in the DuckDB file that DBT_DUCKDB_PATH names, unless there is nothing to build.
+"""Build and test the models in the DuckDB file DBT_DUCKDB_PATH, unless there is nothing to build.
 
-With arguments it looks for no reason not to: options are those of `dbt build`, others are a dbt command, such as
+With arguments it always runs dbt: options are passed to `dbt build`, anything else is a dbt command such as
 `docs generate`.
 """
 
@@ -29,11 +29,11 @@ where schema_name = 'raw' and table_name = 'patients'
 HAS_NOTHING_NEW = """
 select
   digest = $digest
-  -- otherwise the clock was set back, and new rows look old
+  -- if not, the clock was set back and new rows look old
   and built_until <= now()
   and coalesce((select max(_sdc_batched_at) from raw.patients) <= tested_until, true)
   and coalesce((select max(_sdc_batched_at) from raw.rejected_records) <= tested_until, true)
-  -- a new row in raw.syncs says what the observations of its run are worth
+  -- a new row in raw.syncs can change how the observations of its run and of later ones are ordered
   and not exists (
     from raw.syncs
     where _sdc_batched_at > built_until and started_at <= (select max(_sdc_sync_started_at) from raw.patients)
@@ -52,13 +52,13 @@ def main(arguments: list[str]) -> int:
     except duckdb.Error as error:
         say(f"Error: {str(error).splitlines()[0]}", level="error")
         return 1
-    # held while dbt runs, so that nobody else opens the file in between
+    # dbt shares this connection's lock, so that no other process opens the file in between
     with connection:
         if not arguments and has_nothing_new(connection):
             say("Nothing to build: raw holds nothing new and transform/ is unchanged")
             return 0
         os.environ.setdefault("DBT_MEMORY_LIMIT", find_memory_limit())
-        from dbt.cli.main import dbtRunner  # noqa: PLC0415 -- takes longer than the look above
+        from dbt.cli.main import dbtRunner  # noqa: PLC0415 -- slow, and often not needed
 
         command = arguments if arguments and not arguments[0].startswith("-") else ["build", *arguments]
         if not dbtRunner().invoke(command).success:
@@ -69,7 +69,7 @@ def main(arguments: list[str]) -> int:
 
 
 def say(text: str, level: str = "info") -> None:
-    """Print a line, as dbt prints its own."""
+    """Print a line in the format of dbt's log."""
     if os.environ.get("DBT_LOG_FORMAT") == "json":
         text = json.dumps({"info": {"name": "Build", "level": level, "msg": text}, "data": {}})
     print(text, flush=True)
@@ -95,21 +95,21 @@ def connect(path: str) -> duckdb.DuckDBPyConnection:
 
 
 def has_nothing_new(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Return whether everything in raw was built and tested, by the models as they are."""
-    with suppress(duckdb.CatalogException, duckdb.BinderException):  # nothing was built yet
+    """Return whether everything in raw was built and tested by the current models."""
+    with suppress(duckdb.CatalogException, duckdb.BinderException):  # no table exists before the first build
         [(result,)] = connection.execute(HAS_NOTHING_NEW, {"digest": compute_digest(connection)}).fetchall()
         return bool(result)
     return False
 
 
 def record_success(connection: duckdb.DuckDBPyConnection) -> None:
-    """Record that everything that was built has passed all tests."""
+    """Record that the history has passed all data tests."""
     update = "update bookkeeping.builds set tested_until = built_until, digest = ?"
     connection.execute(update, [compute_digest(connection)])
 
 
 def compute_digest(connection: duckdb.DuckDBPyConnection) -> str:
-    """Return a digest of the files of the project and of the columns that they find in raw.patients."""
+    """Return a digest of the project's files and of the columns of raw.patients."""
     [(columns,)] = connection.execute(COLUMNS).fetchall()
     digest = hashlib.sha256(str(columns).encode())
     for file in sorted(PROJECT.rglob("*")):
@@ -122,7 +122,7 @@ def compute_digest(connection: duckdb.DuckDBPyConnection) -> str:
 
 
 def find_memory_limit() -> str:
-    """Return TOUBIB_MEMORY_LIMIT, or else a quarter of the memory of the machine or the container."""
+    """Return TOUBIB_MEMORY_LIMIT, by default a quarter of the memory of the machine or the container."""
     if limit := os.environ.get("TOUBIB_MEMORY_LIMIT"):
         return limit
     sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]

@@ -1,5 +1,5 @@
-{# Raw is a folder of JSON Lines, to which each run adds a file for each stream. Its tables are descriptions of these
-   files: the columns that ../transform declares, and all others as text. #}
+{# Raw is a folder of JSON Lines, to which each run adds a file for each stream. External tables describe these files: the
+   columns that ../transform declares, and all others as text. #}
 {% macro prepare() %}
   {% if execute %}
     {% set folder = env_var('DBT_SPARK_RAW') %}
@@ -25,7 +25,7 @@
   {% endif %}
 {% endmacro %}
 
-{# The columns of a list or of a dictionary, each in a format: its name is {0}, a dictionary's value {1}. #}
+{# The columns of a list or a dictionary, comma-separated. In the format, {0} is the name and {1} a dictionary's value. #}
 {% macro columns(names, format='`{0}`') -%}
   {% for name in names %}{{ format.format(name, names[name] if names is mapping) }}{{ ', ' if not loop.last }}{% endfor %}
 {%- endmacro %}
@@ -35,7 +35,7 @@
   {{ return(adapter.get_columns_in_relation(relation) | map(attribute='name') | reject('in', without) | list if execute else []) }}
 {% endmacro %}
 
-{# The columns of patients_history that are its own. #}
+{# The columns that patients_history adds to the source's. #}
 {% macro own_columns() %}
   {{ return([
     'patient_version_id', 'patient_id', 'version_number', 'valid_from', 'valid_to', 'is_current', 'ended_by',
@@ -48,7 +48,7 @@
   {{ custom_schema_name or target.schema }}
 {%- endmacro %}
 
-{# dbt's adapter for DuckDB has its own. #}
+{# As the materialization in dbt-duckdb. #}
 {% materialization table_function, adapter='spark' %}
   {% call statement('main') %}
     create or replace function {{ this }}({{ config.require('parameters') | join(', ') }})

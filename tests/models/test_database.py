@@ -113,7 +113,7 @@ def test_every_table_and_column_has_a_comment_of_one_line(loaded: Destination) -
         select schema_name, function_name, comment from duckdb_functions() where function_name = 'patients_as_of'
     """)
     assert [names for *names, comment in comments if not comment or "\n" in comment] == []
-    assert "as they stood at that instant" in comments[-1][-1]
+    assert "present at that instant" in comments[-1][-1]
 
 
 @pytest.mark.complete

@@ -1,4 +1,4 @@
--- what happened to the patient with most versions, or to another: set variable patient_id = 42;
+-- the events of the patient with most versions, or of another: set variable patient_id = 42;
 with patient as (
   select coalesce(getvariable('patient_id'), max_by(patient_id, version_number)) as patient_id
   from main.patients_history

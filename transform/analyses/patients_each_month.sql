@@ -1,4 +1,4 @@
--- how many patients there were at the end of each month; before the first load: of those that it found
+-- patients at the end of each month; before the first load, only patients that it found count
 with steps as (
   select
     date_trunc('month', case when version_number = 1 then least(created_at, valid_from) else valid_from end) as month,

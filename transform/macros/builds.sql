@@ -1,9 +1,9 @@
-{# What was built and tested. `bookkeeping.builds` has one row: up to which `_sdc_batched_at` raw is in the history, and
-   up to which all data tests have passed. The first moves in the transaction that builds, so that whatever a failed
-   build left out is in the next one. build.py moves the second. #}
+{# `bookkeeping.builds` has one row. The history contains raw up to the `_sdc_batched_at` in `built_until`, and all data
+   tests have passed up to `tested_until`. The transaction of a build moves `built_until`, so the next build repeats
+   everything that a failed one left out. build.py moves `tested_until`. #}
 
-{# The patients whose history can have changed since: those with new observations, and those observed by a run that
-   started no earlier than one whose row in raw.syncs is new, since that row says what these observations are worth. #}
+{# Patients whose history can have changed since: patients with new observations, and patients observed by a run that
+   ended well since, or by a later one. The row of a run in raw.syncs makes it a full refresh, and corrects clocks. #}
 {% macro touched_patients(since) -%}
   {% set limit = '(select ' ~ since ~ ' from bookkeeping.builds)' %}
   select patient_id from {{ ref('stg_patients') }} where _sdc_batched_at > {{ limit }}
@@ -23,8 +23,8 @@
     {%- if flags.FULL_REFRESH %}, tested_until = '0001-01-01'{% endif %}
 {% endmacro %}
 
-{# A history is also built as a whole where a column has another type since, or the clock was set back: what is loaded
-   now can look older than what was built. #}
+{# Overrides dbt's macro: the whole history is also built again if the type of a column changed, or if the clock was set
+   back, because new rows then look older than `built_until`. #}
 {% macro should_full_refresh() %}
   {% if flags.FULL_REFRESH or not execute %}
     {{ return(flags.FULL_REFRESH) }}
@@ -40,9 +40,9 @@
   {{ return(run_query(query).rows[0][0]) }}
 {% endmacro %}
 
-{# After a full refresh: drops new observations that repeat the one before, unless they state an `updated_at` that was
-   superseded by then (the source may have been restored) or lies in the future; and of the same rejected records all
-   but the latest. #}
+{# After a full refresh: drops new observations that repeat the previous one, unless their `updated_at` is older than
+   another of the patient (the source may have been restored) or in the future. Of equal rejected records the latest
+   stays. #}
 {% macro compact_raw() %}
   {% do run_query("
     delete from raw.patients where rowid in (

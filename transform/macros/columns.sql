@@ -1,9 +1,8 @@
-{# The columns that raw.patients has today. #}
 {% macro raw_columns() %}
   {{ return(adapter.get_columns_in_relation(source('raw', 'patients')) if execute else []) }}
 {% endmacro %}
 
-{# A column of raw.patients with its values from before its type changed: the loader then keeps the old column as
+{# A column of raw.patients together with its values of earlier types, which the loader keeps in columns
    `<name>_YYYYMMDD_HHMM`. #}
 {% macro values_of_all_types(name, type=none) -%}
   coalesce(

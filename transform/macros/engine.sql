@@ -1,4 +1,5 @@
-{# dbt comments on the columns that it knows; of one that appeared in the source the loader says what the API does. #}
+{# Overrides dbt-duckdb's macro, which comments on described columns only: other columns of the source take the comment
+   that the loader copied from the API. #}
 {% macro duckdb__alter_column_comment(relation, column_dict) %}
   {% set query %}
     select column_name, comment from duckdb_columns()

@@ -1,4 +1,5 @@
-{# A view keeps the database's name, which DuckDB derives from the file's: without it, a renamed copy still answers. #}
+{# Leave out the name of the database, which DuckDB derives from the file's name: otherwise the views of a renamed copy
+   would fail. #}
 {% macro ref() %}
   {{ return(builtins.ref(*varargs, **kwargs).include(database=false)) }}
 {% endmacro %}

@@ -1,5 +1,5 @@
 -- depends_on: {{ ref('patients_history') }}
--- a tap without a state reads everything and finds no deletions: right in a first run, otherwise until a full refresh
+-- a tap without a state reads everything but finds no deletions: right in a first run only; a full refresh repairs it
 with syncs as (
   select
     *,

@@ -1,5 +1,5 @@
--- of each patient: numbered from 1 on, no interval empty or from before the end of the one before, a gap only after a
--- deletion, a change only where something differs, and nothing after the current version
+-- The versions of a patient are numbered from 1, and no interval is empty or overlaps. A gap follows only a deletion, a
+-- change has different content, and the current version is the last.
 
 with untested as (
   select

@@ -1,4 +1,4 @@
--- The rule is written down in ../transform; make test-spark compares the two, row for row.
+-- ../transform states the rule; `make test-spark` compares the two tables row for row.
 -- depends_on: {{ ref('untested_patients') }}
 {{ config(materialized='table', file_format='parquet') }}
 {% set names = names_in(ref('stg_patients'), ['patient_id', 'updated_at']) %}

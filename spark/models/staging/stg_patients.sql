@@ -1,4 +1,4 @@
--- A column of the source that has a name of patients_history's own is called `source_<name>`.
+-- If patients_history itself has a column of that name, a column of the source becomes `source_<name>`.
 select
   id as patient_id,
   {% for name in names_in(source('raw', 'patients'), ['id', 'created_at', 'updated_at']) %}
@@ -7,5 +7,5 @@ select
   created_at,
   updated_at
 from {{ source('raw', 'patients') }}
--- a line that a killed load left half written has none
+-- a killed load can leave an incomplete line, which has no id
 where id is not null

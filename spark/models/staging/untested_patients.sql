@@ -1,2 +1,2 @@
--- each build builds the whole history
+-- every build computes the whole history
 select patient_id from {{ ref('stg_patients') }}

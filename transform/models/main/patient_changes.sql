@@ -1,4 +1,4 @@
--- a version is joined to the one before, rather than found by a window over all, so that few are read for few instants
+-- a join instead of a window function: DuckDB then reads only the versions that a filter on `changed_at` selects
 with versions as (
   select
     patient_id,

@@ -1,4 +1,4 @@
--- dbt writes descriptions into the file for tables and views only
+-- dbt persists the descriptions of tables and views only, so the hook writes the comment of the macro
 {{ config(
   materialized='table_function',
   parameters=['"at"'],
@@ -7,7 +7,7 @@
 ) }}
 {% set instant %}
   case
-    -- a text that names a zone, or an instant that has one
+    -- an instant with a zone
     when regexp_matches(cast("at" as varchar), ':.*[A-Za-z+-]') then try_cast("at" as timestamptz)
     else try_cast("at" as timestamp) at time zone 'UTC'
   end

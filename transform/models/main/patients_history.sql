@@ -2,28 +2,30 @@
   The rule of the history.
 
   A version is an island: neighbouring observations of a patient with the same content, which is all attributes and
-  `created_at`. A deletion has no content: it ends a version and starts none. Observations are ordered by source time,
-  then by when they were seen:
+  `created_at`. A tombstone has no content: it ends a version and starts none. Observations are ordered by source time,
+  then by the instant at which they were seen:
 
-    observation                                           | source time
-    ------------------------------------------------------|--------------------------------------------------------------
-    states an `updated_at`                                | `updated_at`
-    states none, or one a day or more after it was seen   | none: follows the latest source time seen so far
-    is a deletion                                         | none: follows everything seen so far, precedes everything
-                                                          |   seen later
-    is read by a full refresh (a first load is one), with | the same for the run: what a full refresh reads is the
-      an older `updated_at` than earlier runs have seen   |   patient's state, also of a source that was restored
+    observation                                         | source time and place
+    ----------------------------------------------------|-------------------------------------------------------------
+    has an `updated_at`                                 | `updated_at`
+    has none, or one a day or more after it was seen    | none: follows the latest source time seen so far
+    is a tombstone                                      | none: begins an era, so it follows everything seen so far and
+                                                        |   precedes everything seen later
+    was read by a full refresh or a first load, and its | `updated_at`; its run begins an era, since a complete read is
+      `updated_at` is older than one of an earlier run  |   authoritative: the source was restored from a backup
 
-  A version starts at the source time of its first observation, if that is later than all source times and deletions
-  before it, and not later than when it was seen; otherwise when it was seen. Where that contradicts the order, it starts
-  a microsecond after the version before: intervals are ordered and none is empty.
+  A version starts at the source time of its first observation, if this is later than all source times and deletions
+  before it and not later than the instant at which it was seen; otherwise at that instant. A version that would start
+  before the previous one starts a microsecond after it: intervals are ordered and none is empty.
 
-  An observation was seen when the tap read it, but before any run started that was loaded later, whatever the clock said.
+  An observation was seen when the tap read it, but always before the start of every run that was loaded later: this
+  corrects a clock that was ahead.
 
-  Of two observations of a patient under the same `updated_at`, a null beside a value is unknown, not null.
+  Observations with the same `updated_at` complete each other: a null in one takes the value of another, because a
+  column can appear in the API between the two.
 
-  All of it follows from the set of observations of a patient and from raw.syncs, in whichever order and however often
-  they arrived. That is why a touched patient can be computed alone.
+  The result depends on the set of a patient's observations and on raw.syncs, not on the order in which rows arrived, nor
+  on repetitions. So each patient can be computed alone.
 #}
 {{ config(
   materialized='incremental',
@@ -49,7 +51,7 @@ repeated as (
   having count(*) > 1
 ),
 
--- an unknown null is the value seen last before it, or otherwise first after it
+-- a null takes the last value seen before it, otherwise the first one after it
 completed as (
   select * from patients anti join repeated using (patient_id, updated_at)
   union all by name
@@ -83,7 +85,7 @@ runs as (
   group by started_at
 ),
 
--- instants are microseconds from here on, with which DuckDB calculates faster
+-- from here on instants are integers (microseconds): DuckDB computes faster with them
 observations as (
   select
     completed.patient_id,
@@ -115,7 +117,7 @@ timed as (
   from observations
 ),
 
--- an era begins with a deletion, or with a full refresh that read an older state than was known
+-- an era is named by the instant at which it begins
 eras as (
   select
     *,
@@ -154,7 +156,6 @@ islands as (
   select
     *,
     count(case when starts_island then 1 end) over (partition by patient_id order by observation_number) as island,
-    -- unless that contradicts the order
     if(source_time <= position_before or source_time is null, seen_at, least(source_time, seen_at)) as starts_at
   from numbered
 ),
@@ -177,7 +178,7 @@ versions as (
 started as (
   select
     *,
-    -- the latest start so far, and a microsecond for each version since
+    -- the latest start so far plus a microsecond for each island since
     max(starts_at - island) over (partition by patient_id order by island) + island as valid_from
   from versions
 ),

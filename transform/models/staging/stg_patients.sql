@@ -1,4 +1,4 @@
--- A column of the source that has a name of patients_history's own is called `source_<name>`.
+-- If patients_history itself has a column of that name, a column of the source becomes `source_<name>`.
 {% set own = [
   'patient_version_id', 'patient_id', 'version_number', 'valid_from', 'valid_to', 'is_current', 'ended_by',
   'observed_at', 'sync_started_at'

@@ -1,4 +1,4 @@
--- a table: several tests read it
+-- a table because several data tests read it
 {{ config(materialized='table') }}
 
 {{ touched_patients('tested_until') }}
