@@ -58,22 +58,6 @@ def test_file_holds_one_patient_a_line(api: Api, run: Callable[..., list[Row]], 
     assert {each["stream"] for each in messages if each["type"] == "RECORD"} == {"syncs"}
 
 
-def test_rejected_records_leave_in_files_too_in_front_of_the_state_that_passes_them(
-    api: Api, run: Callable[..., list[Row]]
-) -> None:
-    fill(api, 3)
-    api.rows[1]["updated_at"] = "soon"
-    messages = run()
-    [path] = batches(messages, "rejected_records")[:1]
-    [record, *_] = [json.loads(line) for line in path.read_bytes().splitlines()]
-    assert record["id"] == "2"
-    assert record["_sdc_extracted_at"].endswith("Z")
-    kinds = [(each["type"], each.get("stream")) for each in messages]
-    assert kinds.index(("SCHEMA", "rejected_records")) < kinds.index(("BATCH", "rejected_records"))
-    assert kinds.index(("BATCH", "rejected_records")) < kinds.index(("STATE", None))
-    assert "soon" not in json.dumps(messages)
-
-
 def test_each_file_is_followed_by_a_state_and_files_grow_with_the_run(
     api: Api, run: Callable[..., list[Row]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,14 +160,6 @@ def test_files_that_cannot_be_written_are_refused(
     with pytest.raises(ConfigurationError, match=reason):
         run(batch=batch)
     assert not api.pages
-
-
-def test_folder_that_cannot_be_made_is_named(api: Api, run: Callable[..., list[Row]], folder: Path) -> None:
-    fill(api, 3)
-    folder.parent.touch()
-    with pytest.raises(NotADirectoryError) as error:
-        run()
-    assert error.value.filename == str(folder)
 
 
 def test_hooks_of_the_sdk_that_are_not_public_are_there() -> None:

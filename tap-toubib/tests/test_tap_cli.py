@@ -182,12 +182,6 @@ def test_api_that_refuses_ends_with_one_line(tap: Tap, api: Api, args: tuple[str
     assert request.headers["User-Agent"].startswith("tap-toubib/")
 
 
-def test_api_that_refuses_midway_ends_with_one_line(tap: Tap, api: Api) -> None:
-    api.before[1] = lambda: api.fail(403)
-    done = tap(config={"api_url": api.url})
-    assert_failed_with_one_line(done, f"GET {api.url}/v1/patients answered 403 Forbidden")
-
-
 def test_files_can_be_read_by_their_owner_only(tap: Tap, api: Api, tmp_path: Path) -> None:
     api.add(1)
     api.add(2, updated_at="soon")

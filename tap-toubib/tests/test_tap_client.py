@@ -283,12 +283,6 @@ def test_service_without_a_readable_openapi_document_has_an_empty_one(
     assert connect().get_openapi() == {}
 
 
-def test_openapi_document_that_is_refused_is_an_error(api: Api, connect: Connect) -> None:
-    api.fail(401)
-    with pytest.raises(FatalAPIError, match=r"openapi\.json answered 401 Unauthorized: check auth_token "):
-        connect().get_openapi()
-
-
 def test_certificate_that_nobody_vouches_for_is_told_at_once(
     connect: Connect, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -373,13 +367,3 @@ def test_service_on_this_machine_is_reached_without_the_proxy(
     assert connect(api.url.replace("127.0.0.1", host)).get_openapi() == api.document
     with pytest.raises(RetriableAPIError, match="refused"):
         connect("http://192.0.2.1").get_openapi()
-
-
-def test_documented_paths_are_used(api: Api, connect: Connect) -> None:
-    client = connect()
-    client.patients_path, client.patient_path = "/api/v1/patients/", "/api/v1/patients/{}/"
-    api.fail(200, times=1, body=b"{}")
-    client.get_patients(QUERY, json.loads)
-    api.fail(404, times=1)
-    assert client.is_deleted(-5)
-    assert [request.path for request in api.requests] == ["/api/v1/patients/", "/api/v1/patients/-5/"]

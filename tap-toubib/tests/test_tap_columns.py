@@ -90,12 +90,6 @@ def test_text_ids_are_emitted_as_they_are_and_changes_are_found(api: Api, run: R
     assert run(state=first.state, lookback_seconds=0).ids[0] == "1"
 
 
-def test_zero_and_negative_ids_are_emitted(api: Api, run: Runner) -> None:
-    for number, key in enumerate((0, -1, -(2**63)), start=1):
-        api.add(number)["id"] = key
-    assert sorted(run().ids) == [-(2**63), -1, 0]
-
-
 def test_api_that_documents_nothing_is_read(api: Api, run: Runner) -> None:
     api.document = {}
     api.rows.append({"id": "00001", "surname": "Tremblay", "last_name": "x"})

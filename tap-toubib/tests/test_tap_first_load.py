@@ -86,12 +86,6 @@ def test_patient_changed_between_the_two_pages_that_show_it_arrives_as_it_is_now
     assert [(record["id"], record.get("visits")) for record in output.records()][2:4] == [(3, None), (3, 7)]
 
 
-def test_patient_created_during_a_first_load_arrives(api: Api, run: Runner) -> None:
-    fill(api, 7)
-    api.before[5] = lambda: api.add(8)
-    assert set(run(page_size=2).ids) == {1, 2, 3, 4, 5, 6, 7, 8}
-
-
 def test_first_load_of_an_empty_collection_leaves_no_bookmark(api: Api, run: Runner) -> None:
     output = run()
     assert output.ids == []
