@@ -14,6 +14,8 @@ import pytest
 from fastapi import FastAPI, Response
 from support import PROJECT, bundled_api
 
+from tap_toubib.testing import Api as ScriptedApi
+from tap_toubib.testing import serving as serving_script
 from toubib_api.testing import serving
 from toubib_connector import api as module
 from toubib_connector.api import check_health, choose_api
@@ -195,6 +197,16 @@ def test_a_proxy_is_asked_unless_the_api_is_on_this_machine_or_excepted(monkeypa
         assert "answered 404" in failure("http://toubib.invalid", http_proxy=proxy)
         assert "answered 404" in failure("http://toubib.invalid", ALL_PROXY=proxy)
         assert "No answer" in failure("http://toubib.invalid", HTTP_PROXY=proxy, no_proxy="invalid")
+
+
+def test_a_redirect_to_another_server_is_followed_without_the_token() -> None:
+    api, elsewhere = ScriptedApi(), ScriptedApi()
+    with serving_script(api), serving_script(elsewhere):
+        api.fail(307, Location=f"{elsewhere.url}/health")
+        elsewhere.fail(200, body=b'"OK"')
+        check_health(api.url, settings(token="s3cret"))  # noqa: S106 (made up)
+    assert api.requests[0].headers["Authorization"] == "Bearer s3cret"
+    assert "Authorization" not in elsewhere.requests[0].headers
 
 
 def test_a_certificate_that_nobody_vouches_for_is_told_at_once(tmp_path: Path) -> None:

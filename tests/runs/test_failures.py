@@ -13,8 +13,6 @@ from fastapi import FastAPI, Response
 from story import Story
 from support import Destination, bundled_api
 
-from toubib_api.app import create_app
-from toubib_api.database import prepare
 from toubib_api.testing import serving
 
 if TYPE_CHECKING:
@@ -77,15 +75,7 @@ def test_patients_that_cannot_be_read(loaded: Destination, status: int) -> None:
     assert "check" in line
 
 
-def test_patients_of_another_api_are_not_mixed_with_made_up_ones(loaded: Destination, tmp_path: Path) -> None:
-    prepare(tmp_path / "toubib.sqlite", 5)
-    app = create_app(tmp_path / "toubib.sqlite")
-    del app.openapi()["info"]["x-bundled-api"]
-    with serving(app) as url:
-        assert said(loaded, url).startswith(f"Error: {loaded.path} holds the made-up patients of the bundled API; ")
-
-
-@pytest.mark.parametrize("command", ["status", "report", "rebuild-history", "docs"])
+@pytest.mark.parametrize("command", ["status", "report", "rebuild-history", "docs", "sql"])
 def test_a_destination_that_does_not_exist(tmp_path: Path, command: str) -> None:
     path = tmp_path / "mistyped.duckdb"
     outcome = Destination(path).make(command)

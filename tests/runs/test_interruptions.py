@@ -9,7 +9,6 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import sys
 import time
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -56,27 +55,6 @@ def holds_every_patient(destination: Destination, api: Api) -> bool:
     return bool(current == versions == total)
 
 
-def test_a_killed_run_does_not_keep_the_next_one_waiting(destination: Destination, api: Api) -> None:
-    killed = start(destination, api)
-    kill(killed)
-    killed.wait()
-
-    outcome = destination.make("run", api_url=api.url)
-    assert outcome.returncode == 0, outcome.stdout
-    assert holds_every_patient(destination, api)
-    # batches of patients and the token were there
-    assert not Path(f"{destination.path}.work/scratch").exists()
-
-
-def test_of_two_runs_at_once_the_second_leaves(destination: Destination, api: Api) -> None:
-    first = start(destination, api)
-    second = destination.make("run", api_url=api.url)
-    assert second.returncode != 0
-    assert f"Error: Another run is writing to {destination.path}" in second.stdout
-    assert first.wait() == 0
-    assert holds_every_patient(destination, api)
-
-
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_run_ends_at_once_and_says_what_it_keeps(
     destination: Destination, api: Api, tmp_path: Path, signum: signal.Signals
@@ -90,18 +68,6 @@ def test_a_stopped_run_ends_at_once_and_says_what_it_keeps(
     assert run["outcome"] == "stopped"
     assert re.fullmatch(r"Stopped: .* and the next run goes on from there", run["reason"])
     assert run["reason"] in printed.read_text().splitlines()
-
-
-def test_a_run_that_is_stopped_between_loading_and_building_leaves_no_part_of_it(
-    destination: Destination, api: Api
-) -> None:
-    stopped = destination.start("run", API_BASEURL=api.url)
-    while not any("transform/build.py" in part for part in parts_of_runs(destination)):
-        assert stopped.poll() is None, "the run ended too early"
-        time.sleep(0.01)
-    stopped.send_signal(signal.SIGTERM)
-    assert stopped.wait(timeout=10) == 128 + signal.SIGTERM
-    assert parts_of_runs(destination) == []
 
 
 def parts_of_runs(destination: Destination) -> list[str]:
@@ -195,35 +161,3 @@ def test_a_run_that_is_stopped_while_the_health_is_asked_is_recorded(destination
             stopped.send_signal(signal.SIGINT)
             assert stopped.wait(timeout=10) == 130
     assert [run["outcome"] for run in destination.runs()] == ["stopped"]
-
-
-OPEN_AND_KEEP = """
-import duckdb, sys, time
-while True:
-    try:
-        connection = duckdb.connect(sys.argv[1], read_only=True)
-        if connection.execute(sys.argv[2]).fetchone() == (True,):
-            break
-        connection.close()
-    except duckdb.Error:
-        pass
-    time.sleep(0.01)
-time.sleep(120)
-"""
-
-
-@pytest.mark.parametrize(
-    "condition", ["select true", "select count(*) > 0 from raw.patients"], ids=["before loading", "before building"]
-)
-def test_a_reader_that_keeps_the_file_open_between_two_steps_is_named(
-    destination: Destination, api: Api, tmp_path: Path, condition: str
-) -> None:
-    printed = tmp_path / "printed"
-    run = start(destination, api, printed)
-    with subprocess.Popen([sys.executable, "-c", OPEN_AND_KEEP, destination.path, condition]) as reader:
-        assert run.wait(timeout=120) == 1
-        reader.kill()
-    last = printed.read_text().splitlines()[-1]
-    assert f"(PID {reader.pid}) has {destination.path} open. Close it there and run again" in last
-    assert destination.run("run", API_BASEURL=api.url).returncode == 0
-    assert holds_every_patient(destination, api)

@@ -63,15 +63,3 @@ def test_records_that_fit_no_type_are_quarantined(destination: Destination) -> N
     kept = destination.query("select record from raw.rejected_records")
     sent = [json.loads(text.replace("%s", MARKER)) for text, _ in BAD.values()]
     assert sorted(json.dumps(json.loads(text)) for (text,) in kept) == sorted(map(json.dumps, sent))
-
-
-def test_what_every_run_reads_again_is_quarantined_once(destination: Destination) -> None:
-    sizes = "select (select count(*) from raw.patients), (select count(*) from raw.rejected_records)"
-    with serving(api_with_bad_records()) as url:
-        assert destination.make("run", api_url=url).returncode == 0
-        once = destination.query(sizes)
-        for _ in range(2):
-            outcome = destination.make("run", api_url=url)
-            assert destination.query(sizes) == once
-            assert destination.changes() == {"rejected": 7}
-            assert "raw.rejected_records: 10, 12 (date_of_birth)" in outcome.stdout

@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
-import ssl
 import subprocess
-import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pytest
-from fastapi import FastAPI, Request, Response
-from fastapi.responses import RedirectResponse
+from fastapi import FastAPI
 from story import MARKER, PATIENTS, TALKATIVE, TOKEN, Story
 from support import PROJECT, Destination
 from support import run as command
 
-from toubib_api.app import create_app
-from toubib_api.database import prepare
 from toubib_api.testing import serving
 from toubib_connector.meltano_log.redaction import WITHHELD, Redaction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from support import Api
 
 
@@ -75,23 +66,6 @@ def test_all_that_a_run_leaves_is_its_owners_alone(story: Story) -> None:
     modes = {str(path): path.lstat().st_mode & 0o777 for path in [folder, *folder.rglob("*")]}
     assert {path: oct(mode) for path, mode in modes.items() if mode & 0o077} == {}
     assert str(folder / "clinic.published.duckdb") in modes
-
-
-@pytest.mark.complete
-@pytest.mark.parametrize("status", [200, 422, 500])
-def test_an_answer_that_is_no_page_of_patients_is_not_told(loaded: Destination, status: int) -> None:
-    app = FastAPI(openapi_url=None)
-
-    @app.get("/{path:path}")
-    def answer(path: str) -> Response:
-        if path == "health":
-            return Response('"OK"', media_type="application/json")
-        return Response(json.dumps({"data": [{"id": MARKER}], "detail": MARKER}), status)
-
-    with serving(app) as url:
-        outcome = run(loaded, url)
-    assert outcome.returncode != 0
-    assert told(loaded, outcome.stdout) == []
 
 
 @pytest.mark.complete
@@ -242,95 +216,7 @@ def test_a_line_that_reached_the_loader_in_part_is_not_shown(tmp_path: Path) -> 
     assert MARKER not in left
 
 
-@contextmanager
-def recording(app: FastAPI) -> Iterator[tuple[str, list[str | None]]]:
-    """Serve an application and collect the credentials that it is sent."""
-    received: list[str | None] = []
-
-    @app.middleware("http")
-    async def record(request: Request, call_next: Any) -> Response:
-        received.append(request.headers.get("Authorization"))
-        answer: Response = await call_next(request)
-        return answer
-
-    with serving(app) as url:
-        yield url, received
-
-
-@pytest.mark.complete
-def test_a_redirect_to_another_host_is_followed_without_the_token(tmp_path: Path, destination: Destination) -> None:
-    database = tmp_path / "toubib.sqlite"
-    prepare(database, 20)
-    with recording(create_app(database)) as (other_url, other_received):
-        app = FastAPI(openapi_url=None)
-
-        @app.get("/{path:path}")
-        def redirect(path: str, request: Request) -> Response:
-            target = other_url.replace("127.0.0.1", "localhost")
-            return RedirectResponse(f"{target}/{path}?{request.url.query}")
-
-        with recording(app) as (url, received):
-            outcome = run(destination, url)
-    assert outcome.returncode == 0, outcome.stdout
-    assert set(received) == {f"Bearer {TOKEN}"}
-    assert len(other_received) == len(received) > 2
-    assert set(other_received) == {None}
-
-
 def test_credentials_in_the_address_are_not_told(destination: Destination) -> None:
     outcome = destination.run("run", API_BASEURL="http://user:Secret-91@127.0.0.1:1")
     assert "Error: No answer from http://127.0.0.1:1/health" in outcome.stdout
     assert "Secret-91" not in outcome.stdout
-
-
-class Healthy(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(b'"OK"')
-
-
-@contextmanager
-def https_server_nobody_vouches_for(folder: Path) -> Iterator[str]:
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    openssl = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-keyout",
-        str(key),
-        "-out",
-        str(certificate),
-    ]
-    subprocess.run([*openssl, *subject], check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    with HTTPServer(("127.0.0.1", 0), Healthy) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"https://localhost:{server.server_port}"
-        server.shutdown()
-        thread.join()
-
-
-@pytest.mark.complete
-def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path, destination: Destination) -> None:
-    tap = PROJECT / ".meltano/extractors/tap-toubib/venv/bin/tap-toubib"
-    config = tmp_path / "config.json"
-    with https_server_nobody_vouches_for(tmp_path) as url:
-        outcome = destination.run("run", API_BASEURL=url)
-        vouched_for = destination.run("run", API_BASEURL=url, REQUESTS_CA_BUNDLE=str(tmp_path / "certificate.pem"))
-        config.write_text(json.dumps({"api_url": url}))
-        tap_outcome = subprocess.run(
-            [tap, "--config", config, "--discover"], check=False, capture_output=True, text=True
-        )
-    assert outcome.stdout.splitlines()[-1].startswith(f"Error: The certificate of {url}/health was refused. ")
-    assert '"OK"' not in outcome.stdout
-    assert '"OK"' in vouched_for.stdout
-    assert tap_outcome.returncode != 0
-    assert "certificate verify failed" in tap_outcome.stderr.lower()
