@@ -13,7 +13,7 @@ from support import Api, Destination, bundled_api
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have the tests of the main story, which takes long to be told, begin with one worker."""
+    """Start with the tests of the main story, which takes longest, on one worker."""
     items.sort(key=lambda item: "story" not in getattr(item, "fixturenames", ()))
 
 
@@ -25,7 +25,7 @@ def destination(tmp_path: Path) -> Destination:
 
 @pytest.fixture(scope="session")
 def dbt(pytestconfig: pytest.Config) -> Iterator[Dbt]:
-    """A dbt that has parsed the project, for any number of databases."""
+    """A dbt process that has parsed the project, for any number of databases."""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
     with Dbt(pytestconfig.cache.mkdir(f"dbt-{worker}")) as process:
         yield process
@@ -47,7 +47,7 @@ def empty(template: Path, tmp_path: Path) -> Destination:
 
 @pytest.fixture(scope="session")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
-    """The main story, told once for all workers."""
+    """The main story, run once for all workers."""
     folder = tmp_path_factory.getbasetemp()
     folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
     file = folder / "story.json"
@@ -60,12 +60,12 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
 
 @pytest.fixture
 def loaded(story: Story, tmp_path: Path) -> Destination:
-    """A copy of the story's destination, with its state."""
+    """A copy of the story's destination and state."""
     return story.copy_destination(tmp_path / "folder")
 
 
 @pytest.fixture
 def api(story: Story, tmp_path: Path) -> Iterator[Api]:
-    """What the API of the story shows in the end."""
+    """The API of the story after its last run."""
     with bundled_api(Path(shutil.copy(story.database, tmp_path))) as running:
         yield running

@@ -30,7 +30,7 @@ TABLES = {
 
 @pytest.fixture(scope="module")
 def in_duckdb(tmp_path_factory: pytest.TempPathFactory) -> list[Destination]:
-    """A file of DuckDB after each of the builds that its history grew by."""
+    """The DuckDB file after each build."""
     rng = random.Random(4)  # noqa: S311 -- no secret
     seen = [rows_of(patient, rng) for patient in (*PATIENTS, *TIED)] + [true_rows_of(patient, rng) for patient in TRUE]
     folder = tmp_path_factory.mktemp("duckdb")
@@ -46,7 +46,7 @@ def in_duckdb(tmp_path_factory: pytest.TempPathFactory) -> list[Destination]:
 
 
 def add_to_raw(folder: Path, destination: Destination, since: Destination | None = None) -> None:
-    """Add a file for each stream with what a file of DuckDB has in raw, or has beyond another."""
+    """Add a file for each stream with the rows of raw in a DuckDB file, or only those that are not in another."""
     with duckdb.connect(str(destination.path), read_only=True) as connection:
         connection.execute("set timezone = 'UTC'")
         for table in ("patients", "rejected_records", "syncs"):
@@ -57,7 +57,7 @@ def add_to_raw(folder: Path, destination: Destination, since: Destination | None
             file = folder / f"{table}-{destination.path.stem}.jsonl"
             connection.execute(f"copy ({new}) to '{file}' (format json)")
             with file.open("a") as lines:
-                lines.write('{"id": 1, "first_')  # what a kill leaves
+                lines.write('{"id": 1, "first_')  # as after a kill
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""What the tests share: an API, and a way to run the tap."""
+"""Fixtures: an API, and a way to run the tap."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def unpack(batch: Row) -> Iterator[Row]:
 
 @dataclass(frozen=True)
 class Output:
-    """What a run of the tap wrote."""
+    """The messages of a run."""
 
     messages: list[Row]
 
     @classmethod
     def of(cls, text: bytes) -> Output:
-        """Read what a run wrote; a file that a BATCH message names is read and removed as a loader does it."""
+        """Read the messages of a run; like a loader, read and remove the files of BATCH messages."""
         messages = [json.loads(line) for line in text.splitlines()]
         return cls(
             [each for message in messages for each in (unpack(message) if message["type"] == "BATCH" else [message])]
@@ -90,8 +90,8 @@ class Runner:
     """Runs the tap in this process.
 
     Attributes:
-        folder: Where the files go, if records leave in files.
-        output: What the last run wrote, even if it failed.
+        folder: The folder for files, if records leave in files.
+        output: The messages of the last run, even if it failed.
     """
 
     api: Api

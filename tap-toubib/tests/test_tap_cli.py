@@ -31,7 +31,7 @@ def tap(tmp_path: Path) -> Tap:
         for name, content in files.items():
             path = tmp_path / f"{name}.json"
             path.write_text(json.dumps(content))
-            # what discovery needs must stand before it
+            # the options must come before `--discover`
             args = (f"--{name}", str(path), *args)
         command = [sys.executable, "-m", "tap_toubib", *args]
         return subprocess.run(
@@ -209,7 +209,7 @@ def test_full_disk_ends_with_one_line_and_the_next_run_goes_on(tap: Tap, api: Ap
         api.add(key)
     batch_config = {"encoding": {"format": "jsonl", "compression": "none"}, "storage": {"root": str(tmp_path / "b")}}
     config = {"api_url": api.url, "batch_config": batch_config}
-    # no file can grow beyond this: what a full disk does, without filling one
+    # a limit on the size of files has the effect of a full disk
     limit = (1_000, 1_000)
     done = tap(config=config, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
     assert done.returncode == 1

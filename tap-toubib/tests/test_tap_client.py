@@ -33,7 +33,7 @@ def in_future(seconds: float) -> str:
 
 @contextmanager
 def https_server(folder: Path) -> Iterator[str]:
-    """Serve https with a certificate that nobody vouches for."""
+    """Serve https with an untrusted certificate."""
     names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
     files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "certificate.pem")]
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *files, *names]
@@ -138,7 +138,7 @@ def test_damaged_body_is_tried_again(api: Api, connect: Connect, answer: Answer,
     assert_says_only(str(error.value), f"GET {api.url}/v1/patients {message}")
 
 
-def test_web_page_instead_of_patients_is_told_at_once(api: Api, connect: Connect) -> None:
+def test_web_page_instead_of_patients_is_reported_at_once(api: Api, connect: Connect) -> None:
     api.fail(200, body=b"<html>Login</html>", Content_Type="text/html; charset=utf-8")
     with pytest.raises(FatalAPIError) as error:
         connect().get_patients(QUERY, json.loads)
@@ -196,7 +196,7 @@ def test_service_that_asks_for_a_wait_gets_it_unless_a_longer_one_is_due(
     assert waits == [1, 1.5, 3]
 
 
-def test_outage_is_told_once_and_again_if_the_wait_gets_longer(
+def test_outage_is_logged_once_and_again_if_the_wait_gets_longer(
     api: Api, connect: Connect, waits: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
     client = connect()
@@ -283,7 +283,7 @@ def test_service_without_a_readable_openapi_document_has_an_empty_one(
     assert connect().get_openapi() == {}
 
 
-def test_certificate_that_nobody_vouches_for_is_told_at_once(
+def test_untrusted_certificate_is_reported_at_once(
     connect: Connect, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with https_server(tmp_path) as url:

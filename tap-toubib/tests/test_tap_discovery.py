@@ -129,7 +129,7 @@ def test_description_of_a_column_is_that_of_the_document(
     ],
     ids=["empty", "no-list", "no-get", "no-answer", "no-id", "null", "array", "dangling-reference"],
 )
-def test_what_a_document_leaves_open_has_a_default(document: dict[str, Any]) -> None:
+def test_missing_parts_of_a_document_have_defaults(document: dict[str, Any]) -> None:
     api = read_document(document)
     assert api.schema["properties"].keys() == DEFAULT_PROPERTIES.keys()
     assert api.schema["properties"]["updated_at"] == INSTANT
@@ -387,7 +387,7 @@ def test_columns_that_are_not_documented_are_found_on_the_first_page(
     assert len(api.pages) == 1
 
 
-def test_document_that_is_not_understood_is_told_and_the_records_tell_the_columns(
+def test_document_that_is_not_understood_is_reported_and_the_records_show_the_columns(
     api: Api, connect: Callable[..., ToubibClient], caplog: pytest.LogCaptureFixture
 ) -> None:
     api.document = {"openapi": "3.1.0", "paths": {"/v1/patients": {"get": {"responses": {"200": WITHOUT_ID}}}}}

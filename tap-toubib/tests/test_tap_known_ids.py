@@ -39,5 +39,5 @@ def test_id_of_a_rejected_record_counts_if_it_is_one(key: object, found: list[in
     assert list_ids([reject({"id": key}, "", "")]) == found
 
 
-def test_id_that_is_text_is_not_one_of_them() -> None:
+def test_text_id_is_not_a_known_id() -> None:
     assert list_ids([{"id": "7"}, {"id": 8}]) == [8]

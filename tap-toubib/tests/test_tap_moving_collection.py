@@ -32,7 +32,7 @@ FORMS: dict[str, Callable[[datetime], str]] = {
 
 
 class Clock(datetime):
-    """The clock of the clinic, which only what happens there moves."""
+    """The clock of the clinic, which only changes in the clinic move."""
 
     instant = OPENING
 
@@ -42,7 +42,7 @@ class Clock(datetime):
 
 
 class Clinic(RuleBasedStateMachine):
-    """Patients who come, change and are deleted, while a run of the tap is under way or not, and what runs deliver."""
+    """Patients who are created, changed and deleted, during runs of the tap and between them, and a destination."""
 
     def __init__(self, api: Api, run: Runner, sortable: tuple[str, ...], nullable: tuple[str, ...]) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class Clinic(RuleBasedStateMachine):
         for _ in range(size // 2):
             self.update()
 
-    # -- what happens in the clinic
+    # -- the clinic
 
     def instant(self, not_before: str | None = None) -> str:
         """Return the instant of a change that becomes visible now; often it is that of the change before it."""
@@ -114,7 +114,7 @@ class Clinic(RuleBasedStateMachine):
 
     @rule()
     def restore(self) -> None:
-        """Bring a patient back as it was, behind the back of everyone."""
+        """Bring a deleted patient back with its old `updated_at`."""
         if self.removed:
             row = self.removed.pop()
             self.api.rows.append(row)
@@ -125,7 +125,7 @@ class Clinic(RuleBasedStateMachine):
         for _ in range(changes):
             self.random.choice([self.create, self.update, self.remove] if self.api.rows else [self.create])()
 
-    # -- what the tap makes of it
+    # -- the tap
 
     @rule(
         page_size=st.integers(8, 20),
@@ -159,7 +159,7 @@ class Clinic(RuleBasedStateMachine):
             self.compare([row for row in self.api.rows if before.get(row["id"]) == row])
 
     def read(self, **config: Any) -> None:
-        """Run the tap as the connector does: it gives it the ids of the destination where the state may lack some."""
+        """Run the tap as the connector does, with the ids of the destination if the state may lack some."""
         patients = (self.state or {}).get("bookmarks", {}).get("patients", {})
         if self.destination and (self.has_failed or "known_ids" not in patients):
             self.folder.with_name("ids.txt").write_text("\n".join(map(str, self.destination)))
@@ -167,7 +167,7 @@ class Clinic(RuleBasedStateMachine):
         self.tap(state=self.state, max_deleted_percent=100, **config)
 
     def take(self, *, until_the_last_state: bool) -> None:
-        """Load what the tap wrote; of a run that failed no more than what its last state covers."""
+        """Load the tap's output; of a failed run, perhaps only the part that its last state covers."""
         messages = self.tap.output.messages
         states = [number for number, message in enumerate(messages) if message["type"] == "STATE"]
         for message in messages[: states[-1] if states else 0] if until_the_last_state else messages:
@@ -183,12 +183,12 @@ class Clinic(RuleBasedStateMachine):
         self.state = self.tap.output.state or self.state
 
     def compare(self, rows: list[Row]) -> None:
-        # as many who were deleted elsewhere can hide those who came back
+        # equally many deletions elsewhere can hide patients who came back
         source = {row["id"]: row["visits"] for row in rows if row["id"] not in self.restored}
         assert source == {patient: self.destination.get(patient, {}).get("visits") for patient in source}
 
     def teardown(self) -> None:
-        """After a quiet run the destination holds what the source holds."""
+        """After a quiet run, source and destination hold the same patients."""
         if not hasattr(self, "written"):
             return
         self.complete()
@@ -199,7 +199,7 @@ class Clinic(RuleBasedStateMachine):
         self.take(until_the_last_state=False)
         self.compare(self.api.rows)
         if self.restored or not self.finds_deletions:
-            # only reading everything tells for certain
+            # only a full refresh finds all of them
             self.read(page_size=20, full_refresh=True)
             self.take(until_the_last_state=False)
             self.restored.clear()

@@ -48,7 +48,7 @@ NEWEST_CREATED = Order("created_at", "desc", is_instant=True)
         "nullable-without-creation",
     ],
 )
-def test_orders_follow_from_what_can_be_sorted_by(
+def test_orders_follow_from_the_sortable_fields(
     document: Callable[..., dict[str, Any]], sortable: tuple[str, ...], nullable: tuple[str, ...], plan: Plan
 ) -> None:
     assert make_plan(read_document(document(*sortable, nullable=nullable, email={"type": "string"}))) == plan
@@ -63,7 +63,7 @@ def test_field_that_patients_do_not_have_is_not_sorted_by(document: Callable[...
 @pytest.mark.parametrize(
     "column", [{"type": "integer"}, {"type": "string"}, {"type": "string", "format": "date"}], ids=str
 )
-def test_changes_are_told_by_instants_only(document: Callable[..., dict[str, Any]], column: dict[str, str]) -> None:
+def test_only_an_instant_shows_changes(document: Callable[..., dict[str, Any]], column: dict[str, str]) -> None:
     described = document("id", "updated_at", updated_at=column)
     assert make_plan(read_document(described)) == Plan(Order("id"), ())
     nullable = document("id", "created_at", "updated_at", nullable=("updated_at",), created_at=column)

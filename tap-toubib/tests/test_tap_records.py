@@ -112,7 +112,7 @@ def test_record_with_a_bad_value_is_rejected_and_the_others_stay(field: str, val
 
 
 @pytest.mark.parametrize("item", [None, 5, MARKER, [MARKER], {"email": MARKER}], ids=str)
-def test_what_has_no_id_is_rejected(item: object) -> None:
+def test_item_without_an_id_is_rejected(item: object) -> None:
     result = DECODER.decode(page({"id": 1}, item))
     assert result.records == [{"id": 1}]
     [rejected] = result.rejected
@@ -238,7 +238,7 @@ def test_number_is_loaded_as_a_double(text: str, other: bytes) -> None:
 
 @pytest.mark.parametrize("text", ["1e400", f"1{'0' * 400}", f"-{'9' * 5000}", "true", '"5"'], ids=lambda text: text[:6])
 @pytest.mark.parametrize("other", [b"", b',{"id":2,"email":5}'], ids=["whole", "taken apart"])
-def test_value_that_is_no_double_is_rejected(text: str, other: bytes) -> None:
+def test_value_that_is_not_a_double_is_rejected(text: str, other: bytes) -> None:
     body = b'{"data":[{"id":1,"weight":%b},{"id":3}%b],"meta":{"total_items":1}}' % (text.encode(), other)
     result = DECODER.decode(body)
     assert result.records == [{"id": 3}]
@@ -283,7 +283,7 @@ def test_text_id_stays_as_it_is(key: object, text: str) -> None:
 
 
 @pytest.mark.parametrize("key", [None, 1.5, True, ["a"]], ids=str)
-def test_what_is_not_an_id_is_rejected(key: object) -> None:
+def test_invalid_id_is_rejected(key: object) -> None:
     texts = PageDecoder({"properties": {"id": {"type": ["string"]}}})
     [rejected] = texts.decode(page({"id": key})).rejected
     assert rejected.field == "id"
@@ -312,7 +312,7 @@ def test_keys_that_are_not_ascii_come_in_a_process_that_never_met_them() -> None
     assert json.loads(outcome.stdout) == [[{"id": 1} | {key: key for key in keys}]] * 2
 
 
-def test_columns_that_never_came_and_those_that_nobody_knows_are_named(caplog: pytest.LogCaptureFixture) -> None:
+def test_columns_that_never_came_and_undocumented_columns_are_named(caplog: pytest.LogCaptureFixture) -> None:
     logger = logging.getLogger("test")
     texts = {name: {"type": ["string", "null"]} for name in ("email", "town", "street")}
     PageDecoder({"properties": {"id": {"type": ["integer"]}} | texts}).warn_of_columns(logger)

@@ -55,7 +55,7 @@ FULL_REFRESH = {"full_refresh": True}
         (BY_ID_AND_UPDATE, LOADED, START, replace(CHANGES, since=FEBRUARY)),
         (BY_ID_AND_UPDATE, LOADED, FULL_REFRESH, Scope("full")),
         (BY_ID_AND_UPDATE, LOADED, FULL_REFRESH | START, Scope("changes", FEBRUARY, has_all_ids=False)),
-        # an API that could not tell changes so far
+        # an API that could not sort by change so far
         (BY_ID_AND_UPDATE, State(synced_at=LOADED.synced_at), {}, Scope("full")),
     ],
 )

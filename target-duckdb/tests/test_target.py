@@ -61,7 +61,7 @@ def write(file: Path, *records: Message) -> Path:
 
 @dataclass
 class Target:
-    """Loads messages into a file, and keeps the states that it passes on."""
+    """Loads messages into a file, and collects the states that the target passes on."""
 
     path: Path
     folder: Path
@@ -76,7 +76,7 @@ class Target:
             Loader(connection, config, lambda text: self.states.append(json.loads(text)["bookmark"])).load(lines)
 
     def watch(self, look: Callable[[], Any], *messages: Message, **config: Any) -> list[Any]:
-        """Load messages; return what can be seen after each of them."""
+        """Load messages; return the rows and states that are visible after each of them."""
         seen = []
 
         def lines() -> Iterator[bytes]:
@@ -88,7 +88,7 @@ class Target:
         return seen
 
     def fail(self, *lines: Message | str) -> str:
-        """Load what cannot be loaded; return the message, which never quotes a value."""
+        """Load invalid messages; return the error, which never quotes a value."""
         texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
         with pytest.raises(LoadError) as failure:
             self.load_lines(text.encode() for text in texts)
@@ -182,9 +182,7 @@ class TestRows:
         query = "select list(id order by id) from raw.patients group by _sdc_batched_at order by _sdc_batched_at"
         assert target.query(query) == [([1, 2],), ([3, 4],), ([5, 6],)]
 
-    def test_what_is_loaded_later_has_the_later_batched_at_although_the_clock_was_set_back(
-        self, target: Target
-    ) -> None:
+    def test_a_later_load_has_a_later_batched_at_although_the_clock_was_set_back(self, target: Target) -> None:
         target.load(schema(), record(id=1))
         target.query("update raw.patients set _sdc_batched_at = now() + interval 3 days")
         for id_ in (2, 3):
@@ -375,7 +373,7 @@ def run(path: Path, *messages: Message, zone: str = "UTC", **options: Any) -> su
 
 @contextmanager
 def reading(path: Path) -> Iterator[subprocess.Popen[str]]:
-    """Have another process keep the file open until its standard input is closed."""
+    """Keep the file open in another process until its standard input is closed."""
     code = "import duckdb, sys; c = duckdb.connect(sys.argv[1], read_only=True); print(flush=True); sys.stdin.read()"
     duckdb.connect(str(path)).close()
     command = [sys.executable, "-c", code, str(path)]

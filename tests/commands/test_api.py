@@ -1,4 +1,4 @@
-"""Which API a run reads from, and what is said of one that cannot be read."""
+"""The choice of an API, and the messages about an API that cannot be read."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def api_that_answers(*statuses: int, text: str = '"OK"', **info: Any) -> FastAPI
 
 @contextmanager
 def listener() -> Iterator[str]:
-    """Something that takes connections and never answers."""
+    """A server that takes connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
 
@@ -72,7 +72,7 @@ def settings(api_url: str | None = None, token: str | None = None, **environment
 
 @contextmanager
 def choosing(local: str) -> Iterator[str]:
-    """Choose an API where none was set and `local` is where one can be on this machine."""
+    """Choose an API without a setting, with `local` as the address on this machine."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "LOCAL", local)
         with choose_api(settings()) as url:
@@ -86,12 +86,12 @@ def failure(url: str, token: str | None = None, **environment: str) -> str:
     return caught.value.message
 
 
-def test_an_api_that_was_set_is_the_one() -> None:
+def test_an_api_that_was_set_is_chosen() -> None:
     with choose_api(settings("http://mine")) as url:
         assert url == "http://mine"
 
 
-def test_a_toubib_on_this_machine_goes_before_the_bundled_api() -> None:
+def test_a_toubib_on_this_machine_is_preferred_to_the_bundled_api() -> None:
     with serving(api_that_answers(200)) as local, choosing(local) as url:
         assert url == local
 
@@ -103,7 +103,7 @@ def test_another_service_on_this_machine_is_not_taken_for_a_toubib(text: str) ->
         assert check_health(url, settings()).is_bundled
 
 
-def test_what_listens_and_never_answers_is_not_waited_for() -> None:
+def test_a_server_that_never_answers_is_not_waited_for() -> None:
     started = time.monotonic()
     with listener() as local, choosing(local) as url:
         assert url != local
@@ -146,7 +146,7 @@ def test_only_the_bundled_api_says_that_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("status", [200, 401, 404, 500])
-def test_a_service_that_is_not_a_healthy_toubib(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+def test_a_service_that_is_not_a_healthy_toubib_is_refused(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
     monkeypatch.setattr(module, "RETRIES", module.RETRIES.new(backoff_factor=0))
     with serving(api_that_answers(status, text="a secret")) as url:
         message = failure(url)
@@ -159,20 +159,20 @@ def test_a_health_that_is_busy_is_asked_again() -> None:
         check_health(url, settings())
 
 
-def test_an_api_that_is_down_is_told_at_once() -> None:
+def test_an_api_that_is_down_is_reported_at_once() -> None:
     started = time.monotonic()
     with nothing() as url:
         assert failure(url).startswith(f"No answer from {url}/health")
     assert time.monotonic() - started < 3
 
 
-def test_a_name_that_does_not_resolve_is_told_after_a_second_try() -> None:
+def test_a_name_that_does_not_resolve_is_reported_after_a_second_try() -> None:
     started = time.monotonic()
     assert failure("http://toubib.invalid").startswith("No answer from http://toubib.invalid/health")
     assert time.monotonic() - started < 20
 
 
-def test_a_service_without_https_is_told_at_once() -> None:
+def test_a_service_without_https_is_reported_at_once() -> None:
     started = time.monotonic()
     with serving(api_that_answers(200)) as url:
         assert "does not speak https" in failure(url.replace("http:", "https:"))
@@ -180,12 +180,12 @@ def test_a_service_without_https_is_told_at_once() -> None:
 
 
 @pytest.mark.parametrize("address", ["toubib", "ftp://toubib", "http://"])
-def test_what_is_not_an_address(address: str) -> None:
+def test_an_invalid_address_is_refused(address: str) -> None:
     assert "API_BASEURL must look like http://toubib:8000" in failure(address)
 
 
 @pytest.mark.parametrize("token", ["from a file\n", "ключ", "\udce9"])
-def test_a_token_that_no_header_can_hold(token: str) -> None:
+def test_a_token_that_no_header_can_hold_is_refused(token: str) -> None:
     with serving(api_that_answers(200)) as url:
         assert failure(url, token).startswith("TAP_TOUBIB_AUTH_TOKEN holds what no header can")
 
@@ -209,7 +209,7 @@ def test_a_redirect_to_another_server_is_followed_without_the_token() -> None:
     assert "Authorization" not in elsewhere.requests[0].headers
 
 
-def test_a_certificate_that_nobody_vouches_for_is_told_at_once(tmp_path: Path) -> None:
+def test_an_untrusted_certificate_is_reported_at_once(tmp_path: Path) -> None:
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
     files = ["-newkey", "rsa:2048", "-nodes", "-keyout", str(key), "-out", str(certificate)]

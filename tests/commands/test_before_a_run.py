@@ -1,4 +1,4 @@
-"""What is looked at before a run: whose patients the file holds, and whether the state belongs to it."""
+"""Checks before a run: which API's patients the file holds, and whether the state belongs to the file."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def remember(destination: Destination, patients: Any, column: str = "completed_s
 def fill(
     destination: Destination, patients: Mapping[Any, int], syncs: Mapping[int, str], type_of_ids: str = "bigint"
 ) -> None:
-    """Write raw: patients by the minute in which the run began that read them, the complete runs by that minute."""
+    """Write raw: patients by the start (a minute) of the run that read them, and complete runs by theirs."""
     with duckdb.connect(str(destination.path)) as connection:
         connection.execute(TABLES.format(type_of_ids=type_of_ids))
         for patient, number in patients.items():
@@ -63,7 +63,7 @@ def fill(
 
 
 def begin(destination: Destination, *, full_refresh: bool = False, is_bundled: bool = False) -> tuple[Start, set[str]]:
-    """Return how a run begins, with the ids that the tap is given."""
+    """Return how a run begins, with the ids that the tap receives."""
     with destination.lock(), destination.connect() as connection:
         settings = Settings(destination, {}, full_refresh=full_refresh)
         start = prepare(connection, settings, Api("http://asked", is_bundled=is_bundled))
@@ -99,7 +99,7 @@ BEGUN = {"checkpoint": {"last_id": 2}}
         "a source without patients",
     ],
 )
-def test_a_state_of_this_file_is_gone_on_from(
+def test_a_run_continues_from_the_state_of_its_file(
     destination: Destination,
     capsys: pytest.CaptureFixture[str],
     states: dict[str, dict[str, Any]],
@@ -113,7 +113,7 @@ def test_a_state_of_this_file_is_gone_on_from(
     start, known_ids = begin(destination)
     assert (start.full_refresh, known_ids) == (False, {*ids})
     start, known_ids = begin(destination, full_refresh=True)
-    # it is given the ids in any case
+    # a full refresh always receives the ids
     assert (start.full_refresh, known_ids) == (True, {*map(str, data[0])} if data else set())
     assert EXPLAINED not in capsys.readouterr().out
     assert destination.system_database.exists() == bool(states)
@@ -160,7 +160,7 @@ def test_a_state_without_a_file_is_removed(
 
 
 @pytest.mark.parametrize("patients", [None, [], "text"])
-def test_a_state_that_holds_no_bookmark_counts_as_none(destination: Destination, patients: Any) -> None:
+def test_a_state_without_a_bookmark_counts_as_none(destination: Destination, patients: Any) -> None:
     remember(destination, patients)
     assert not begin(destination)[0].full_refresh
 
@@ -195,7 +195,7 @@ def test_a_complete_read_without_a_state_is_repaired_by_one_that_finds_deletions
         ("full", False, False, "toubib"),
     ],
 )
-def test_a_run_that_reads_what_raw_holds_already_compacts_it(
+def test_a_run_that_reads_everything_again_compacts_raw(
     destination: Destination, kind: str, job: str, *, full_refresh: bool, is_built: bool
 ) -> None:
     remember(destination, COMPLETE)
@@ -215,7 +215,7 @@ def test_the_ids_are_those_of_the_current_patients_in_the_file(destination: Dest
     assert begin(destination)[1] == {"0", "1", "3", str(-(2**63)), str(2**63 - 1)}
 
 
-def test_ids_that_are_text_are_not_given(destination: Destination) -> None:
+def test_text_ids_are_not_given_to_the_tap(destination: Destination) -> None:
     fill(destination, {"00001": 10, "b": 10}, {10: "first_load"}, "varchar")
     start, known_ids = begin(destination, full_refresh=True)
     assert (start.full_refresh, known_ids) == (True, set())

@@ -129,7 +129,7 @@ def test_a_file_that_is_not_a_database_stays_as_it_is(destination: Destination) 
 
 @pytest.fixture
 def somebodys() -> Iterator[Destination]:
-    """A destination after a run, of a user whom modes bind, as they do not bind root."""
+    """A destination after a run, of an unprivileged user: root ignores modes."""
     folder = Path(tempfile.mkdtemp())
     destination = Destination(folder / "patients.duckdb")
     if os.geteuid() == 0:
@@ -174,7 +174,7 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
         Destination(tmp_path / "file" / "x.duckdb").lock().__enter__()
 
 
-def test_whatever_fails_on_a_full_disk_is_told_as_that(
+def test_any_failure_on_a_full_disk_names_the_full_disk(
     destination: Destination, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LEAST_ROOM", 1 << 60)

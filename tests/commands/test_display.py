@@ -1,4 +1,4 @@
-"""What a run prints: at a terminal, in a pipe, and where a machine collects the log."""
+"""The output of a run: at a terminal, in a pipe, and as JSON."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_run_in_a_pipe_prints_few_plain_lines(story: Story) -> None:
 
 
 @pytest.mark.complete
-def test_a_run_prints_lines_of_json_where_they_are_wanted(loaded: Destination, api: Api) -> None:
+def test_a_run_prints_lines_of_json_on_request(loaded: Destination, api: Api) -> None:
     outcome = loaded.run("run", API_BASEURL=api.url, MELTANO_CLI_LOG_FORMAT="json")
     assert outcome.returncode == 0, outcome.stdout
     *events, summary = [json.loads(line) for line in outcome.stdout.splitlines()]
@@ -149,7 +149,7 @@ for event in json.loads(sys.argv[1]):
 
 
 def display(progress: Path, *events: dict[str, Any]) -> str:
-    """Have Meltano's handler, in the environment that has Meltano, show events; return what it prints."""
+    """Show events with Meltano's handler, in Meltano's environment; return the output."""
     outcome = run(CONNECTOR.with_name("python"), "-c", EMIT, json.dumps(events), TOUBIB_PROGRESS=str(progress))
     assert outcome.returncode == 0, outcome.stdout
     return outcome.stdout

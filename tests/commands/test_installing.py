@@ -1,4 +1,4 @@
-"""Environments belong to the folder that they were made in."""
+"""Environments belong to the folder in which they were made."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STAMPS = [".venv/installed", ".meltano/installed", ".venvs/toubib-api/installed"
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A project with blanks in its path, in which everything looks installed."""
+    """A project with spaces in its path, in which everything looks installed."""
     folder = tmp_path / "my projects" / "toubib"
     for name in SOURCES:
         target = folder / name
@@ -41,7 +41,7 @@ def installs(folder: Path) -> list[str]:
     return [line.split(" into ")[1].strip('"') for line in outcome.stdout.splitlines() if line.startswith("echo")]
 
 
-def test_what_is_installed_is_not_installed_again(project: Path) -> None:
+def test_installed_environments_are_not_installed_again(project: Path) -> None:
     assert installs(project) == []
 
 

@@ -1,4 +1,4 @@
-"""What a person sees of a destination after its runs: `make status` and `make report`."""
+"""`make status` and `make report`, after runs."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class Page(HTMLParser):
     """The report as a browser reads it.
 
     Attributes:
-        loaded: What it would load.
-        words: What it says.
+        loaded: The addresses it would load.
+        words: Its text.
         charts: The labels of the axis and of the bars of each chart, from the left.
     """
 
@@ -254,7 +254,7 @@ def test_the_report_of_nothing_says_so(tmp_path: Path) -> None:
     assert page.charts == []
 
 
-def test_a_file_without_the_tables_of_a_run_says_what_makes_them(tmp_path: Path) -> None:
+def test_a_report_on_a_file_without_tables_names_the_command_that_makes_them(tmp_path: Path) -> None:
     path = tmp_path / "clinic.duckdb"
     duckdb.connect(str(path)).close()
     with pytest.raises(Failure, match=f"{path} lacks the tables of a finished run; `make init-db` makes them"):

@@ -39,7 +39,7 @@ EACH_SECOND = "* * * * * *"
 def serve(
     destination: Destination, schedules: dict[str, dict[str, str]], *command: str, output: Path
 ) -> subprocess.Popen[bytes]:
-    """Start a scheduler in a process of its own, of schedules that come each second, with these variables."""
+    """Start a scheduler in its own process, with a run of each schedule every second; schedules map to variables."""
     listed = [{"name": name, "interval": EACH_SECOND, "environment": added} for name, added in schedules.items()]
     with output.open("w") as file:
         return subprocess.Popen(
@@ -51,7 +51,7 @@ def serve(
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 30) -> None:
-    """Wait until something is so, for a time after which it will not be."""
+    """Wait until a condition holds; fail after a time."""
     deadline = time.monotonic() + seconds
     while True:
         with suppress(FileNotFoundError, json.JSONDecodeError):
@@ -83,7 +83,7 @@ def test_any_form_of_time_zone_is_understood(monkeypatch: pytest.MonkeyPatch, zo
     assert 0 < (at - now).total_seconds() <= 25 * 3600
 
 
-def test_an_interval_that_is_none_is_told_in_one_line() -> None:
+def test_an_invalid_interval_is_an_error_of_one_line() -> None:
     with pytest.raises(Failure, match=r"^The interval '61 \* \* \* \*' of the schedule mine in meltano.yml .*\Z"):
         Schedule("mine", "61 * * * *").list_instants(datetime.now(UTC))
 
@@ -148,7 +148,7 @@ def test_a_run_that_was_killed_is_recorded_by_the_scheduler(tmp_path: Path) -> N
         ([("hourly", "stopped")], 1),
     ],
 )
-def test_healthy_is_who_succeeded_in_the_last_scheduled_run(
+def test_a_scheduler_is_healthy_if_its_last_scheduled_run_succeeded(
     tmp_path: Path, outcomes: list[tuple[str, str]], exit_code: int
 ) -> None:
     destination = Destination(tmp_path / "x.duckdb")
@@ -159,7 +159,7 @@ def test_healthy_is_who_succeeded_in_the_last_scheduled_run(
 
 
 @pytest.mark.complete
-def test_a_run_that_is_due_is_that_of_the_command_line(tmp_path: Path) -> None:
+def test_a_scheduled_run_is_a_run_of_the_command_line(tmp_path: Path) -> None:
     destination = Destination(tmp_path / "some folder" / "x.duckdb")
     with bundled_api(tmp_path / "toubib.sqlite", 50) as api:
         environment = {"API_BASEURL": api.url, "TAP_TOUBIB_FULL_REFRESH": "true"}
@@ -176,7 +176,7 @@ def test_a_run_that_is_due_is_that_of_the_command_line(tmp_path: Path) -> None:
 def test_the_schedules_are_those_of_the_project(tmp_path: Path) -> None:
     destination = Destination(tmp_path / "x.duckdb")
     printed = tmp_path / "printed"
-    # neither the state nor another project of the user's is the scheduler's business
+    # the scheduler ignores the state and other projects of the user
     (tmp_path / "x.duckdb.meltano.db").write_text("half made")
     scheduler = destination.start("schedule", output=printed, MELTANO_PROJECT_ROOT=str(tmp_path), TZ="UTC0")
     wait_for(lambda: "weekly-full" in printed.read_text())

@@ -1,4 +1,4 @@
-"""The settings of a command: the command line, the environment, `.env` and defaults, and what Meltano gets of them."""
+"""The settings of a command: the command line, the environment, `.env`, defaults, and the variables for Meltano."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def configure(text: str) -> dict[str, Any]:
-    """Return meltano.yml with more in it."""
+    """Return meltano.yml with text added."""
     project = read_project_of_the_repository()
     for name, value in yaml.safe_load(text).items():
         project[name] = value
@@ -106,7 +106,7 @@ def test_a_variable_that_a_run_would_not_honour_is_refused(name: str, advice: st
 
 
 @pytest.mark.parametrize("value", ["many", "1.5", "0x10", "-"])
-def test_an_integer_that_is_not_one_is_named(value: str) -> None:
+def test_an_invalid_integer_is_named(value: str) -> None:
     assert refusal({"TAP_TOUBIB_PAGE_SIZE": value}) == f"TAP_TOUBIB_PAGE_SIZE is {value!r}; it must be an integer."
 
 
@@ -118,7 +118,7 @@ def test_an_integer_that_is_not_one_is_named(value: str) -> None:
         "environments: [{name: prod, config: {plugins: {loaders: [{name: target-duckdb, config: {filepath: $A}}]}}}]",
     ],
 )
-def test_what_meltano_config_sets_and_a_run_would_not_use_is_refused(text: str) -> None:
+def test_a_setting_of_meltano_config_that_a_run_would_not_use_is_refused(text: str) -> None:
     assert "in meltano.yml is not used here. Set " in refusal({}, configure(text))
 
 
@@ -206,7 +206,7 @@ def test_a_symbolic_link_is_the_file_that_it_points_to(tmp_path: Path) -> None:
         (".", "is a directory"),
     ],
 )
-def test_what_cannot_be_the_destination_is_refused_with_the_reason(name: str, reason: str) -> None:
+def test_an_impossible_destination_is_refused_with_the_reason(name: str, reason: str) -> None:
     with pytest.raises(Failure) as failure:
         locate(name)
     assert reason in failure.value.message

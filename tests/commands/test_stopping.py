@@ -1,4 +1,4 @@
-"""Signals to a command that runs Meltano: nothing of it is left, whenever they come and whatever ignores them."""
+"""Signals to a command that runs Meltano: no process is left, whenever they come and whatever ignores them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from toubib_connector import meltano as module
 
 @pytest.fixture(autouse=True)
 def _survive() -> Iterator[None]:
-    """Have a signal that reaches the tests themselves do nothing; hold that no process is left."""
+    """Ignore signals that reach the tests themselves; check that no process is left."""
     others = psutil.Process().children(recursive=True)
     before = signal.signal(signal.SIGTERM, lambda *_: None)
     yield
     signal.signal(signal.SIGTERM, before)
-    # what lost its parent is a child of the machine's first process
+    # orphans are children of the machine's first process
     wait_until_gone({*psutil.Process().children(recursive=True), *find("sleep 20")} - {*others})
 
 
@@ -58,7 +58,7 @@ def test_a_signal_that_comes_while_meltano_is_being_started_ends_it(monkeypatch:
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_ends_what_a_command_has_just_started_too(tmp_path: Path, signum: signal.Signals) -> None:
+def test_a_signal_also_ends_a_process_that_a_command_has_just_started(tmp_path: Path, signum: signal.Signals) -> None:
     begun = tmp_path / "begun"
     # Meltano ends at once, and leaves a dbt that has just begun behind
     command = ["bash", "-c", f"trap 'exit 0' TERM; (trap '' TERM; echo > {begun}; sleep 20; true) & wait"]
@@ -81,7 +81,7 @@ def test_a_hang_up_that_nohup_ignores_is_ignored() -> None:
     signal.signal(signal.SIGHUP, before)
 
 
-def test_what_ignores_a_signal_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_ignores_a_signal_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "STOP_TIMEOUT", 0.2)
     Timer(0.5, stop).start()
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""The step that builds: when it has nothing to do, and what it does with a file that is in use."""
+"""The build step: when it has nothing to do, and how it handles a file in use."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def execute(path: Path, *statements: str) -> None:
 
 @pytest.fixture
 def build(tmp_path: Path) -> ModuleType:
-    """The script of a copy of the project."""
+    """build.py in a copy of the project."""
     folder = shutil.copytree(PROJECT / "transform", tmp_path / "transform", ignore=shutil.ignore_patterns("target"))
     spec = importlib.util.spec_from_file_location("build", folder / "build.py")
     assert spec
@@ -60,7 +60,7 @@ def build(tmp_path: Path) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory, dbt: Dbt) -> Destination:
-    """A file in which everything is built."""
+    """A destination in which everything is built."""
     destination = Destination(tmp_path_factory.mktemp("built") / "patients.duckdb")
     dbt.build(destination.path)
     execute(destination.path, load(2), sync(3, started=2))
@@ -70,7 +70,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, dbt: Dbt) -> Destination:
 
 @pytest.fixture
 def file(built: Destination, build: ModuleType, tmp_path: Path) -> Path:
-    """A copy of that file, of which the copied project knows that it was tested."""
+    """A copy of the built file, in which the copied project has recorded that all tests passed."""
     copy = built.copy(tmp_path / "patients.duckdb")
     with duckdb.connect(str(copy.path)) as connection:
         build.record_success(connection)
@@ -125,7 +125,7 @@ def test_an_edited_project_is_built(file: Path, build: ModuleType, name: str) ->
 
 @contextmanager
 def opened_elsewhere(file: Path) -> Iterator[int]:
-    """Have another process open a file. Yields its id."""
+    """Open a file in another process. Yields its id."""
     code = f"import duckdb; connection = duckdb.connect({str(file)!r}); print('open', flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout
@@ -146,7 +146,7 @@ def test_a_file_that_another_process_keeps_open_is_an_error_of_one_line(
     assert line.endswith(f"(PID {pid}) has {file} open. Close it there and run again.")
 
 
-def test_sigterm_ends_it(file: Path, build: ModuleType) -> None:
+def test_sigterm_ends_a_build(file: Path, build: ModuleType) -> None:
     with (
         opened_elsewhere(file),
         subprocess.Popen(

@@ -1,4 +1,4 @@
-"""What an analyst finds in the file."""
+"""The file as an analyst sees it."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_ready_query_takes_the_patient_and_the_instant_as_variables(loaded: De
     assert 'last_name,"Née-7"' not in ask(loaded, "set variable patient_id = 7;", then, on_a_day)
 
 
-def test_what_changed_is_a_row_for_each_field(loaded: Destination) -> None:
+def test_a_change_is_a_row_for_each_field(loaded: Destination) -> None:
     changes = loaded.query("select patient_id, field, new from main.patient_changes order by patient_id")
     assert changes == [(patient_id, "last_name", f"Née-{patient_id}") for patient_id in UPDATED]
 

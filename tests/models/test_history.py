@@ -1,4 +1,4 @@
-"""The rules of the history, each on observations of its own; all are one file and two builds."""
+"""The rule of the history, case by case. All cases are in one file, which two builds build."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Case:
-    """Observations and the versions that they stand for; instants are minutes.
+    """Observations and the versions that follow from them; instants are minutes.
 
     Attributes:
         observations: First name (None in a tombstone), `updated_at` or the instant of the deletion, when it was seen.
@@ -32,9 +32,9 @@ US = "00.000001"
 FAR = 3 * 24 * 60
 NULL = "NULL"
 RUNS = {0: "changes", 50: "full", 53: "changes", 55: "first_load", 58: "full"}
-"""The kinds of the runs that ended well, by the minute in which they began."""
+"""The kinds of the runs that ended well, by the minute of their start."""
 KILLED = 42
-"""When a full refresh began that was killed: it has no row in raw.syncs."""
+"""The start of a full refresh that was killed: it has no row in raw.syncs."""
 CASES = {
     "a patient seen once": Case([("A", 1, 10)], [("A", "01:00", None, None)]),
     "the same content again": Case([("A", 1, 10), ("A", 1, 20)], [("A", "01:00", None, None)]),
@@ -126,11 +126,11 @@ CASES = {
     "a null under a later updated_at": Case(
         [("A", 1, 10), (NULL, 5, 20)], [("A", "01:00", "05:00", "change"), (None, "05:00", None, None)]
     ),
-    "restored to what it was": Case(
+    "restored to an earlier state": Case(
         [("A", 1, 10), ("B", 9, 20), ("A", 1, 51)],
         [("A", "01:00", "09:00", "change"), ("B", "09:00", "51:00", "change"), ("A", "51:00", None, None)],
     ),
-    "restored to what was never seen": Case(
+    "restored to a state that was never seen": Case(
         [("B", 9, 20), ("A", 5, 51)], [("B", "09:00", "51:00", "change"), ("A", "51:00", None, None)]
     ),
     "restored, and read again": Case(
@@ -213,7 +213,7 @@ def append(path: Path, half: int) -> None:
 
 
 def run_of(observed: int) -> int:
-    """Return the minute in which the run began that made an observation."""
+    """Return the minute in which the run of an observation began."""
     return max(started for started in (*RUNS, KILLED) if started <= observed)
 
 

@@ -1,4 +1,4 @@
-"""Generated observations: the history is that of the model, however they were split into builds."""
+"""Generated observations: the history equals the model's, however builds divide them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def seen() -> dict[int, list[Row]]:
-    """What was seen of each patient."""
+    """The observations of each patient."""
     rng = random.Random(4)  # noqa: S311 -- no secret
     return {patient: rows_of(patient, rng) for patient in (*PATIENTS, *TIED)} | {
         patient: true_rows_of(patient, rng) for patient in TRUE
@@ -36,7 +36,7 @@ def rows(seen: dict[int, list[Row]]) -> list[Row]:
 
 @pytest.fixture(scope="module")
 def in_steps(rows: list[Row], tmp_path_factory: pytest.TempPathFactory, dbt: Dbt) -> Destination:
-    """A history that four builds made."""
+    """A history from four builds."""
     destination = Destination(tmp_path_factory.mktemp("steps") / "destination.duckdb")
     dbt.build(destination.path)
     for number in range(4):
@@ -45,7 +45,7 @@ def in_steps(rows: list[Row], tmp_path_factory: pytest.TempPathFactory, dbt: Dbt
     return destination
 
 
-def test_the_history_is_that_of_the_model(seen: dict[int, list[Row]], in_steps: Destination) -> None:
+def test_the_history_equals_the_models(seen: dict[int, list[Row]], in_steps: Destination) -> None:
     found: dict[int, list[tuple[object, ...]]] = {patient: [] for patient in PATIENTS}
     for patient, *version in in_steps.query(f"""
         select patient_id, {", ".join(COLUMNS)}, epoch_us(valid_from), epoch_us(valid_to), ended_by,
@@ -62,7 +62,7 @@ def test_the_history_is_that_of_the_model(seen: dict[int, list[Row]], in_steps: 
     }
 
 
-def test_after_a_full_refresh_the_patients_are_what_it_read(seen: dict[int, list[Row]], in_steps: Destination) -> None:
+def test_after_a_full_refresh_the_patients_equal_its_records(seen: dict[int, list[Row]], in_steps: Destination) -> None:
     refresh = ENDED[-1]
     assert refresh.is_full
     expected = {}

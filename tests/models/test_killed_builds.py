@@ -1,4 +1,4 @@
-"""Builds of the history that are killed, and what they leave and find in the file."""
+"""Killed builds of the history, and the builds after them."""
 
 from __future__ import annotations
 

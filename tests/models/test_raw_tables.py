@@ -1,4 +1,4 @@
-"""What the models make of raw tables of any make: types, names, columns that appear, clocks, data at fault."""
+"""The models on unusual raw tables: types, names, new columns, wrong clocks, wrong data."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def quoted(name: str) -> str:
 
 
 class Raw:
-    """A destination, and what a loader does to its raw tables; a run is an hour."""
+    """A destination and the loader's changes to its raw tables; each hour has a run."""
 
     def __init__(self, path: Path, dbt: Dbt) -> None:
         self.destination = Destination(path)
@@ -39,10 +39,10 @@ class Raw:
         """Append observations, given as SQL, and the row of their run.
 
         Args:
-            hour: In which the run was loaded.
-            patients: A column's name to its value.
-            kind: Of the run; empty for one that was killed.
-            clock: The hour that the tap's clock showed, if not the same.
+            hour: The hour of the run.
+            patients: Values by column.
+            kind: The kind of the run; empty for a killed run.
+            clock: The hour on the tap's clock, if it differs.
         """
         read = hour if clock is None else clock
         instants = {
@@ -64,7 +64,7 @@ class Raw:
         )
 
     def change_type(self, name: str, hour: int, kind: str) -> None:
-        """Keep a column as the loader does when its type changes."""
+        """Rename a column as the loader does when its type changes."""
         self.execute(
             f"alter table raw.patients rename column {name} to {name}_20240101_{hour:02}00",
             f"alter table raw.patients add column {name} {kind}",
@@ -221,7 +221,7 @@ def test_a_version_names_the_run_that_first_observed_it(raw: Raw) -> None:
     assert raw.versions("strftime(sync_started_at, '%H')") == [("1-1", "02"), ("1-2", "04")]
 
 
-def test_a_full_refresh_that_found_nothing_new_is_compacted_away(raw: Raw) -> None:
+def test_compaction_drops_a_full_refresh_that_found_nothing_new(raw: Raw) -> None:
     raw.load(2, {"id": "1"}, {"id": "2"}, {"id": "3"}, {"id": "4", "updated_at": at(9)})
     raw.build()
     raw.execute(
@@ -264,7 +264,7 @@ def test_no_build_drops_anything_from_raw(raw: Raw) -> None:
     assert raw.count("raw.patients") == 4
 
 
-def test_what_was_loaded_after_a_build_is_in_the_next_one_also_if_that_fails_first(raw: Raw) -> None:
+def test_rows_loaded_after_a_build_are_in_the_next_build_even_if_it_fails_at_first(raw: Raw) -> None:
     raw.load(2, {"id": "1"})
     raw.build()
     built = """
@@ -372,7 +372,7 @@ MUTATIONS = {
 
 @pytest.fixture(scope="module")
 def tested(tmp_path_factory: pytest.TempPathFactory, dbt: Dbt) -> Raw:
-    """Two patients, of which one was changed, built and not tested; all data tests pass."""
+    """Two patients, one of them changed, built and not tested; all data tests pass."""
     folder = tmp_path_factory.mktemp("tested")
     raw = Raw(folder / "patients.duckdb", dbt)
     raw.build()

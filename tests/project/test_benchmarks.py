@@ -1,4 +1,4 @@
-"""What could be wrong in a benchmark and not be seen: completeness, comparisons, counts, sections that fail."""
+"""Errors that a benchmark could hide: completeness, comparisons, counts, failing sections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is written down in two places says the same in both."""
+"""Documents, settings and code agree."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / 
 TAP = PROJECT / ".meltano/extractors/tap-toubib/venv/bin/tap-toubib"
 
 
-# what others include is compiled with them
+# duckdb.in is only included by others
 REQUIREMENTS = sorted(set((PROJECT / "requirements").glob("*.in")) - {PROJECT / "requirements/duckdb.in"})
 
 
 @pytest.fixture(scope="module")
 def about() -> dict[str, Any]:
-    """What the tap says of itself."""
+    """The output of `tap-toubib --about`."""
     return dict(json.loads(run(TAP, "--about", "--format=json").stdout))
 
 
 @pytest.fixture(scope="module")
 def settings(about: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The tap's own settings, without those that the SDK adds behind them."""
+    """The tap's own settings, without the SDK's, which follow them."""
     properties: dict[str, dict[str, Any]] = about["settings"]["properties"]
     return {name: properties[name] for name in takewhile(lambda name: name != "stream_maps", properties)}
 
 
 @pytest.fixture(scope="module")
 def extractor() -> dict[str, Any]:
-    """The tap as meltano.yml describes it."""
+    """The tap in meltano.yml."""
     project = yaml.safe_load((PROJECT / "meltano.yml").read_text())
     return dict(project["plugins"]["extractors"][0])
 
@@ -142,7 +142,7 @@ def blocks(page: Path) -> list[str]:
 
 
 def commands(page: Path) -> list[str]:
-    """Return the commands of a page that are make's, those within a crontab or a unit included."""
+    """Return the `make` commands of a page, also within a crontab or a unit."""
     typed = [command for block in blocks(page) for command in re.findall(r"\bmake [^#\n>]*", block)]
     return typed + re.findall(r"`(make [^`]*)`", page.read_text())
 

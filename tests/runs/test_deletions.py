@@ -1,4 +1,4 @@
-"""Patients who are deleted from the source, and return: their history is closed and opened again."""
+"""Patients who are deleted from the source and return: their history ends and starts again."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def current_ids(destination: Destination) -> set[int]:
     return {patient for (patient,) in destination.query("select patient_id from main.patients")}
 
 
-def test_a_deleted_patient_is_closed_and_one_that_returns_is_opened_again(destination: Destination, api: Api) -> None:
+def test_a_deletion_ends_a_history_and_a_return_starts_it_again(destination: Destination, api: Api) -> None:
     run(destination, api)
     with transaction(api.database) as connection:
         rows = {row["id"]: dict(row) for row in connection.execute(select(patients_table)).mappings()}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def api_that_answers(status: int, *, healthy: bool) -> FastAPI:
-    """An API of made-up patients whose every answer has one status, except for the health where that is asked for."""
+    """An API of made-up patients that answers every request with one status, except `/health` if it is healthy."""
     app = FastAPI(openapi_url=None)
 
     @app.get("/openapi.json")
@@ -43,7 +43,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory, story: Story) -> Destinatio
 
 @pytest.fixture(autouse=True)
 def _untouched(loaded: Destination) -> Iterator[None]:
-    """Data and state are, after each test, what they were before it."""
+    """Check that a test leaves data and state unchanged."""
     before = contents(loaded)
     yield
     assert contents(loaded) == before
@@ -57,7 +57,7 @@ def contents(destination: Destination) -> list[Any]:
 
 
 def said(destination: Destination, api_url: str) -> str:
-    """Return the line that a failed run ends with."""
+    """Return the last line of a failed run."""
     outcome = destination.make("run", api_url=api_url)
     assert outcome.returncode != 0
     assert "Traceback" not in outcome.stdout

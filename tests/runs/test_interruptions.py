@@ -1,4 +1,4 @@
-"""Runs that are killed, meet each other, or find their data gone."""
+"""Runs that are killed, stopped or out of disk space."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def parts_of_runs(destination: Destination) -> list[str]:
 
 @contextmanager
 def counting_pages(database: Path) -> Iterator[tuple[Api, list[str]]]:
-    """Serve the bundled API, and collect the queries of the pages that it is asked for."""
+    """Serve the bundled API, and collect the queries of the requested pages."""
     app = create_app(database)
     pages: list[str] = []
 
@@ -115,7 +115,7 @@ def test_ten_kills_of_a_first_load_lose_nothing_and_repeat_at_most_half_of_it(
         outcome = destination.run("run", API_BASEURL=api.url)
         assert outcome.returncode == 0, outcome.stdout
         assert holds_every_patient(destination, api)
-        # of all, not of the last part
+        # the numbers of the whole load
         assert destination.changes() == {"new": patients}
     assert not Path(f"{destination.path}.work/scratch").exists()
     assert len(pages) <= 1.5 * patients / 99
@@ -123,7 +123,7 @@ def test_ten_kills_of_a_first_load_lose_nothing_and_repeat_at_most_half_of_it(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a small disk")
 @pytest.mark.parametrize("room", [300_000, 2_000_000, 4_000_000])
-def test_a_disk_that_fills_during_a_load_is_told_and_the_next_run_goes_on(tmp_path: Path, room: int) -> None:
+def test_a_disk_that_fills_during_a_load_is_reported_and_the_next_run_goes_on(tmp_path: Path, room: int) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     subprocess.run(["/bin/mount", "-t", "tmpfs", "-o", "size=200m", "full", disk], check=True)
@@ -144,7 +144,7 @@ def test_a_disk_that_fills_during_a_load_is_told_and_the_next_run_goes_on(tmp_pa
         subprocess.run(["/bin/umount", "--lazy", disk], check=True)
 
 
-def test_a_system_database_that_was_left_half_made_is_made_again(destination: Destination, api: Api) -> None:
+def test_an_incomplete_system_database_is_made_again(destination: Destination, api: Api) -> None:
     destination.path.parent.mkdir()
     with closing(sqlite3.connect(f"{destination.path}.meltano.db")) as half_made:
         half_made.execute("create table runs (id integer)")
@@ -153,7 +153,7 @@ def test_a_system_database_that_was_left_half_made_is_made_again(destination: De
     assert holds_every_patient(destination, api)
 
 
-def test_a_run_that_is_stopped_while_the_health_is_asked_is_recorded(destination: Destination) -> None:
+def test_a_run_that_is_stopped_during_the_health_check_is_recorded(destination: Destination) -> None:
     destination.path.parent.mkdir()
     with socket.create_server(("127.0.0.1", 0)) as silent:
         stopped = destination.start("run", API_BASEURL=f"http://127.0.0.1:{silent.getsockname()[1]}")

@@ -18,7 +18,7 @@ def test_meltano_run_loads_into_the_destination_that_the_environment_names(
     tmp_path: Path, destination: Destination
 ) -> None:
     destination.path.parent.mkdir()
-    # what another run by hand, into the default destination, is about to load
+    # a file that another run by hand, into the default destination, is about to load
     others = PROJECT / "data/destination.duckdb.work/batches/tap-toubib-patients-of-another-run.jsonl"
     others.parent.mkdir(parents=True, exist_ok=True)
     others.touch()
@@ -37,7 +37,7 @@ def test_meltano_run_loads_into_the_destination_that_the_environment_names(
     assert others.exists()
     others.unlink()
     with suppress(OSError):
-        # those that are empty
+        # only empty folders
         os.removedirs(others.parent)
     assert destination.query("select kind, requests from raw.syncs order by started_at") == [
         ("first_load", 4 + 2),

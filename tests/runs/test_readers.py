@@ -1,4 +1,4 @@
-"""Other processes that read the destination: while a run writes, and when one wants to."""
+"""Other processes that read the destination, during a run and before it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def published(destination: Destination) -> Path:
 
 
 def seen(path: Path) -> tuple[Any, ...]:
-    """Return what a reader in another process can tell of the patients, in one query."""
+    """Return counts, as another process reads them in one query."""
     with duckdb.connect(str(path), read_only=True) as connection:
         row = connection.execute("""
             select
@@ -82,7 +82,7 @@ def test_a_failed_run_publishes_nothing(destination: Destination, published: Pat
     assert seen(published)[3] == before[3] + 1
 
 
-def test_who_may_read_the_published_copy_is_kept_and_nobody_may_write(
+def test_the_published_copy_keeps_its_mode_and_is_read_only(
     destination: Destination, published: Path, api: Api
 ) -> None:
     published.chmod(0o640)
@@ -96,7 +96,7 @@ def test_without_the_setting_nothing_is_published(tmp_path: Path, api: Api) -> N
     assert not other.path.with_name("other.published.duckdb").exists()
 
 
-def test_status_is_told_while_the_file_is_being_written(destination: Destination) -> None:
+def test_status_works_while_the_file_is_being_written(destination: Destination) -> None:
     with duckdb.connect(str(destination.path)):
         outcome = destination.run("status")
     assert outcome.returncode == 0, outcome.stdout

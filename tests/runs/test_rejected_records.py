@@ -1,4 +1,4 @@
-"""A record that the loader could not take is quarantined, told by its id, and holds nothing up."""
+"""A record that cannot be loaded is quarantined and named by its id, and does not stop the run."""
 
 from __future__ import annotations
 

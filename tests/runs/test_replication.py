@@ -1,4 +1,4 @@
-"""What the runs of the main story leave in the destination."""
+"""The destination after the runs of the main story."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_deletion_ends_the_history_of_a_patient_and_opens_no_version(story: St
     assert story.after[1].query(f"select count(*) from main.patients where patient_id = {DELETED}") == [(0,)]
 
 
-def test_nobody_else_has_changed(story: Story) -> None:
+def test_no_other_patient_has_changed(story: Story) -> None:
     touched = ", ".join(map(str, [*UPDATED, *story.created, DELETED]))
     query = f"select * from main.patients_history where patient_id not in ({touched}) order by all"
     assert story.after[1].query(query) == story.after[0].query(query)
@@ -82,7 +82,7 @@ def test_a_periodic_run_asks_for_as_many_pages_as_changed(story: Story) -> None:
     assert last == ("changes", 1 + by_rank)
 
 
-def test_attributes_stand_together_though_the_tables_were_made_before_the_first_run(story: Story) -> None:
+def test_attributes_are_neighbours_although_the_tables_were_made_before_the_first_run(story: Story) -> None:
     columns = list(story.after[0].columns("main.patients_history"))
     attributes = ["email", "first_name", "last_name", "date_of_birth", "total_visits"]
     assert columns[: 3 + len(attributes)] == ["patient_version_id", "patient_id", *attributes, "created_at"]

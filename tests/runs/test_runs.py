@@ -130,7 +130,7 @@ def day(number: int) -> str:
 
 
 def numbers(observations: dict[int, set[int]], deletions: dict[int, set[int]], built_until: int | None) -> Any:
-    """Return the numbers of the run of day 20: patients by the day of the run that observed or missed them.
+    """Return the numbers of the run of day 20. Patients are given by the day of the run that observed or missed them.
 
     Patients have the id of the day on which they were created at the source. The run of day 15 has failed.
     """
@@ -172,14 +172,14 @@ def test_a_run_that_found_nothing_brought_nothing() -> None:
     assert numbers({}, {}, None) == RUN | NOTHING | {"patients": 0}
 
 
-def test_each_patient_counts_for_what_happened() -> None:
+def test_each_patient_counts_for_one_kind_of_change() -> None:
     observations = {10: {1, 2, 3, 4}, 15: {1}, 20: {2, 4, 9, 5}}
     # 4 was deleted and returned; 5 was created before the bookmark of the run before, which missed it
     expected = {"new": 1, "changed": 2, "deleted": 1, "returned": 1, "recovered": 1, "patients": 5}
     assert numbers(observations, {12: {4}, 20: {3}}, 12) == RUN | expected
 
 
-def test_the_run_that_builds_counts_what_a_failed_one_had_loaded() -> None:
+def test_a_run_counts_the_changes_that_a_failed_run_had_loaded() -> None:
     observations = {10: {1, 2}, 15: {1, 11, 12}, 20: {13}}
     assert numbers(observations, {15: {2}}, 10) == RUN | NOTHING | {
         "new": 3,

@@ -1,4 +1,4 @@
-"""Patients' data and the token: who can read what a run leaves, and what it tells."""
+"""Patients' data and the token: permissions of files, logs and messages."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from support import Api
 
 
-def told(destination: Destination, printed: str) -> list[str]:
-    """Return where the marker or the token stand outside the database."""
+def find_leaks(destination: Destination, printed: str) -> list[str]:
+    """Return the places outside the database that contain the marker or the token."""
     files = [path for path in destination.path.parent.rglob("*") if path.is_file() and path.suffix != ".duckdb"]
     assert f"{destination.path.name}.meltano.db" in {path.name for path in files}
-    texts = {str(path): path.read_bytes() for path in files} | {"what was printed": printed.encode()}
+    texts = {str(path): path.read_bytes() for path in files} | {"output": printed.encode()}
     texts |= {f"{path} (token)": path.read_bytes() for path in destination.path.parent.glob("*.duckdb")}
     return [
         where
@@ -40,7 +40,7 @@ def log_of(destination: Destination) -> str:
 
 
 def break_the_transform(destination: Destination) -> None:
-    """Let two patients have a value that an analyst's index on the history allows once."""
+    """Load a value for two patients that an analyst's index on the history allows once."""
     with duckdb.connect(str(destination.path)) as connection:
         connection.execute("create unique index emails on main.patients_history (email, version_number)")
         connection.execute(f"""
@@ -54,14 +54,14 @@ def run(destination: Destination, url: str) -> subprocess.CompletedProcess[str]:
     return destination.run("run", "--publish", API_BASEURL=url, TAP_TOUBIB_AUTH_TOKEN=TOKEN, **TALKATIVE)
 
 
-def test_what_a_run_tells_is_no_value(story: Story) -> None:
+def test_a_run_logs_no_value(story: Story) -> None:
     after = story.after[1]
     new = f"select count(*) from main.patients where last_name = '{MARKER}\n{MARKER}'"
     assert after.query(new) == [(len(story.created),)]
-    assert told(after, story.printed[1]) == []
+    assert find_leaks(after, story.printed[1]) == []
 
 
-def test_all_that_a_run_leaves_is_its_owners_alone(story: Story) -> None:
+def test_only_the_owner_can_read_the_files_of_a_run(story: Story) -> None:
     folder = story.destination.path.parent
     modes = {str(path): path.lstat().st_mode & 0o777 for path in [folder, *folder.rglob("*")]}
     assert {path: oct(mode) for path, mode in modes.items() if mode & 0o077} == {}
@@ -69,7 +69,7 @@ def test_all_that_a_run_leaves_is_its_owners_alone(story: Story) -> None:
 
 
 @pytest.mark.complete
-def test_a_record_that_cannot_be_loaded_is_not_told(destination: Destination) -> None:
+def test_a_record_that_cannot_be_loaded_is_not_quoted(destination: Destination) -> None:
     bad = [{"id": 1, "email": {"nested": MARKER}}, {"id": 2, "created_at": MARKER}, {"id": MARKER}, MARKER]
     app = FastAPI(openapi_url=None)
 
@@ -85,27 +85,27 @@ def test_a_record_that_cannot_be_loaded_is_not_told(destination: Destination) ->
         outcome = run(destination, url)
     kept = f"select count(*) > 0 from raw.rejected_records where record like '%{MARKER}%'"
     assert destination.query(kept) == [(True,)]
-    # an id that is none could be anything
-    assert told(destination, outcome.stdout) == []
+    # an invalid id can hold anything
+    assert find_leaks(destination, outcome.stdout) == []
 
 
-def test_an_error_of_the_loader_is_told_without_the_value(loaded: Destination, api: Api, story: Story) -> None:
+def test_an_error_of_the_loader_is_shown_without_the_value(loaded: Destination, api: Api, story: Story) -> None:
     with duckdb.connect(str(loaded.path)) as connection:
         connection.execute("create unique index names on raw.patients (last_name, id)")
     api.update(story.created[0], total_visits=5)
     outcome = run(loaded, api.url)
     assert outcome.returncode != 0
     assert "ConstraintException" in outcome.stdout.splitlines()[-1]
-    assert told(loaded, outcome.stdout) == []
+    assert find_leaks(loaded, outcome.stdout) == []
 
 
-def test_an_error_of_dbt_is_told_without_the_value(loaded: Destination, api: Api) -> None:
+def test_an_error_of_dbt_is_shown_without_the_value(loaded: Destination, api: Api) -> None:
     break_the_transform(loaded)
     outcome = run(loaded, api.url)
     assert outcome.returncode != 0
     assert "Constraint Error: (withheld" in outcome.stdout.splitlines()[-1]
     assert "Done. PASS=" in log_of(loaded)
-    assert told(loaded, outcome.stdout) == []
+    assert find_leaks(loaded, outcome.stdout) == []
     recorded = loaded.runs()[-1]
     assert recorded["outcome"] == "failed"
     assert "Constraint Error: (withheld" in recorded["reason"]
@@ -157,7 +157,7 @@ def test_patients_in_files_are_in_no_log_whatever_its_level(
 
 
 def shown(redaction: Redaction, plugin: str, *lines: str, **fields: str) -> list[str]:
-    """Return what is left of lines that a plugin logs one by one."""
+    """Return the redacted form of lines that a plugin logs one by one."""
     events = [{"name": plugin, "event": line} | fields for line in lines]
     return [event["event"] for event in events if redaction.filter(logging.makeLogRecord({"msg": event}))]
 
@@ -216,7 +216,7 @@ def test_a_line_that_reached_the_loader_in_part_is_not_shown(tmp_path: Path) -> 
     assert MARKER not in left
 
 
-def test_credentials_in_the_address_are_not_told(destination: Destination) -> None:
+def test_credentials_in_the_address_are_not_shown(destination: Destination) -> None:
     outcome = destination.run("run", API_BASEURL="http://user:Secret-91@127.0.0.1:1")
     assert "Error: No answer from http://127.0.0.1:1/health" in outcome.stdout
     assert "Secret-91" not in outcome.stdout

@@ -1,4 +1,4 @@
-"""The steps that a user takes, in containers, twice in a row from nothing. `make test-docker` runs this file."""
+"""A user's steps in containers, from nothing, twice in a row. `make test-docker` runs this file."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_steps_of_a_user(time: str, tmp_path: Path) -> None:
     docker("compose", "up", "--detach", "--wait")
     printed = make(destination, "run").splitlines()
     assert printed[:2] == ["GET http://toubib:8000/health:", '"OK"']
-    # the paths are those of the user
+    # the paths are the user's
     assert f"In {destination.path}" in printed
     assert destination.changes() == {"new": 1000}
 
@@ -133,7 +133,7 @@ def test_the_image(tmp_path: Path) -> None:
         docker("rm", "--force", name)
 
 
-def test_the_scheduler_of_compose_is_told_to_be_healthy_or_not() -> None:
+def test_compose_shows_whether_the_scheduler_is_healthy() -> None:
     services = json.loads(docker("compose", "--profile", "scheduler", "config", "--format", "json"))["services"]
     assert services["scheduler"]["command"] == ["schedule"]
     assert services["scheduler"]["read_only"] is True

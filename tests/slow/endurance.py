@@ -30,17 +30,17 @@ if TYPE_CHECKING:
 
 Version = tuple[int, str, str, int]
 PATIENTS = 500
-"""Few, so that most versions are followed by another one soon: nothing but the history then tells of them."""
+"""Few, so that most versions soon end: only the history can then prove that they existed."""
 DISK = "200m"
 KEPT = ("lock", "dbt", "run.log")
-"""What a run leaves in the work folder."""
+"""The files that a run leaves in the work folder."""
 
 MIDDLE_OF_A_RUN = (0.5, 9)
 """Seconds after its start."""
 
 
 class Service:
-    """The bundled API as a process, so that it can go away."""
+    """The bundled API as a process, which an outage can kill."""
 
     def __init__(self, database: Path) -> None:
         self._database = database
@@ -68,7 +68,7 @@ class Endurance:
     Attributes:
         expected: Id, `updated_at`, last name and visits of each version that a run saw.
         outcomes: How often each kind of run ended with which exit code.
-        lost: What of the expected is not in the history.
+        lost: Expected versions that are not in the history.
     """
 
     destination: Destination
@@ -111,7 +111,7 @@ class Endurance:
         print(f"{number:4} {kind:30} exit code {exit_code:4} {size:6.1f} MB  {last_line}", flush=True)
 
     def _report_lost(self, number: int) -> None:
-        """Show what raw and the history hold of patients of which a version is lost, by when it is first missed."""
+        """Print raw and the history of each patient with a newly lost version."""
         for lost in sorted(self.expected - recorded(self.destination) - self.lost):
             self.lost.add(lost)
             print(f"{number:4} LOST {lost}", flush=True)
@@ -129,7 +129,7 @@ class Endurance:
         return self.destination.path.parents[1] / "filler"
 
     def _fill(self) -> None:
-        """Leave next to no room on the disk."""
+        """Fill the disk almost completely."""
         free = shutil.disk_usage(self._filler.parent).free
         with suppress(OSError):  # the run took some of it in between
             self._filler.write_bytes(bytes(max(0, free - self.random.choice([0, 20_000, 100_000]))))
@@ -146,7 +146,7 @@ def recorded(destination: Destination, table: str = "patients_history", instant:
 
 
 def differences(destination: Destination, api: Api, expected: set[Version]) -> Iterator[str]:
-    """Yield what is not as it must be after a quiet run."""
+    """Yield the errors in a destination after a quiet run."""
     source = {version(patient) for patient in api.patients().values()}
     current = recorded(destination, "patients", "updated_at")
     if current != source:
@@ -184,7 +184,7 @@ def differences(destination: Destination, api: Api, expected: set[Version]) -> I
 
 @contextmanager
 def disk() -> Iterator[Path]:
-    """Make a folder, on a small disk of its own where that is allowed."""
+    """Make a folder, on a small disk of its own if this user can mount one."""
     folder = Path(tempfile.mkdtemp(prefix="endurance-"))
     mounted = os.geteuid() == 0
     if mounted:

@@ -1,4 +1,4 @@
-"""One long-lived dbt for many small databases: a build costs a second instead of six."""
+"""One long-lived dbt process for many small databases: a build takes a second instead of six."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ PROJECT = Path(__file__).parents[2]
 
 
 class Dbt:
-    """The process of `dbt_server.py`, which ends with the block that it is used in.
+    """A context manager for the process of `dbt_server.py`.
 
     Args:
-        folder: Where the parsed project is kept from one session of tests to the next.
+        folder: Keeps the parsed project between test sessions.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -46,19 +46,19 @@ class Dbt:
         return self._process.stdin, self._process.stdout
 
     def run(self, path: Path, *arguments: str) -> tuple[int, str]:
-        """Run a dbt command on a DuckDB file; return its exit code and what it printed."""
+        """Run a dbt command on a DuckDB file; return its exit code and output."""
         commands, answers = self._pipes()
         commands.write(json.dumps({"path": str(path), "arguments": arguments}) + "\n")
         commands.flush()
         line = answers.readline()
-        assert line, "dbt's process ended; what it says is in the captured output"
+        assert line, "dbt's process ended; its output was captured"
         answer = json.loads(line)
-        # a fork ends without closing the file: what it wrote would stand beside it
+        # a fork ends without closing the file, which leaves a write-ahead log beside it
         duckdb.connect(str(path)).close()
         return answer["returncode"], answer["output"]
 
     def build(self, path: Path, *arguments: str) -> str:
-        """Build the models of a DuckDB file and test the data, all of which must pass; return what was printed."""
+        """Build the models of a DuckDB file and pass all data tests; return the output."""
         code, output = self.run(path, "build", *arguments)
         assert code == 0, output
         return output

@@ -1,6 +1,7 @@
 """Run dbt commands one after the other, each in a fork of this process, which has parsed and built the project once.
 
-It is started with dbt's own interpreter and a folder. A line of JSON names the file and the arguments, another answers.
+It runs in dbt's environment, with a folder as its argument. It reads the file and the arguments as a line of JSON, and
+answers with another.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def invoke(arguments: list[str], manifest: Manifest | None = None) -> dbtRunner:
 
 
 def run_in_fork(path: str, arguments: list[str], manifest: Manifest) -> dict[str, object]:
-    """Return the exit code of a command and what it printed."""
+    """Return the exit code and the output of a command."""
     with tempfile.TemporaryFile() as output:
         child = os.fork()
         if child == 0:
@@ -56,7 +57,7 @@ def run_in_fork(path: str, arguments: list[str], manifest: Manifest) -> dict[str
 def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    # dbt keeps here what it has parsed; another path of the database would make it parse again
+    # the folder keeps the parsed project; with another database path dbt would parse it again
     [folder] = sys.argv[1:]
     database = Path(folder) / "parsed.duckdb"
     database.unlink(missing_ok=True)
@@ -68,7 +69,7 @@ def main() -> None:
         "TZ": "UTC",
     }
     parsed = invoke(["parse", "--quiet"])
-    # what dbt imports and compiles when it needs it first is there for every fork: a third of a small build
+    # this warms up dbt's lazy imports and templates for every fork: a third of a small build
     build = ["build", "--quiet"]
     if not (parsed.success and invoke(build, parsed.result).success):
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""The rule of the history once more, as a plain loop: what the SQL is compared with."""
+"""The rule of the history as a plain loop, with which tests compare the SQL."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Observation:
     """An observation of a patient; instants are microseconds.
 
     Attributes:
-        run: When the run began that made it.
-        observed: When it was made.
+        run: When its run began.
+        observed: When the tap read it.
         updated: The source's `updated_at`.
         is_deletion: Whether the patient was found to be deleted from the source.
         content: The value of each column.
@@ -32,7 +32,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class Run:
-    """A run that ended.
+    """A run that ended well.
 
     Attributes:
         started: When it began, by its machine's clock.
@@ -61,8 +61,8 @@ class Entry:
     """An observation in its place.
 
     Attributes:
-        seen: When it was made, the clock corrected.
-        position: The source time that it is placed by; None before any.
+        seen: When it was seen, with the clock corrected.
+        position: The source time that orders it; None before any.
         source_time: Its own source time.
     """
 
@@ -106,7 +106,7 @@ def versions(observations: list[Observation], runs: list[Run]) -> list[Version]:
 
 
 def complete(observations: list[Observation], runs: list[Run]) -> list[Observation]:
-    """Return the observations in the order in which they were made, unknown nulls replaced."""
+    """Return the observations in the order in which they were seen, with unknown nulls replaced."""
     ordered = sorted(observations, key=lambda one: (correct(one.observed, one, runs), one.observed, one.is_deletion))
 
     by_clock = sorted(observations, key=lambda one: one.observed)
@@ -125,14 +125,14 @@ def complete(observations: list[Observation], runs: list[Run]) -> list[Observati
 
 
 def correct(instant: int, one: Observation, runs: list[Run]) -> int:
-    """Return an instant of an observation's run, which was before all runs that were loaded later."""
+    """Return an instant of an observation, corrected to be before all runs that were loaded later."""
     starts = [run.started for run in runs]
     later = starts[starts.index(one.run) + 1 :] if one.run in starts else []
     return min([instant, *(start - 1 for start in later)])
 
 
 def timeline(ordered: list[Observation], runs: list[Run]) -> list[Entry]:
-    """Return the observations in their places. An era is ordered by source time, and follows the era before it."""
+    """Return the observations in order: by era, and by source time within an era."""
     full = {run.started for run in runs if run.is_full}
     eras: list[list[Entry]] = [[]]
     last_era = NEVER

@@ -1,4 +1,4 @@
-"""Makes `releases/<version>.tar.xz`: a destination as the current release leaves it, from which upgrades are tested.
+"""Makes `releases/<version>.tar.xz`: a destination of the current release, for the tests of upgrades.
 
 Run it once for each release: `.venvs/dev/bin/python tests/support/make_release.py`. Its patients are made up.
 """

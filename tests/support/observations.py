@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 RUNS = range(8)
 BUILD_OF_RUN = (0, 0, 1, 1, 2, 2, 3, 3)
-"""The build that a run is followed by, at the earliest."""
+"""The earliest build that follows a run."""
 KILLED = 3
 LATE = 2
-"""Its row in raw.syncs arrives one build later than what it observed."""
+"""The row of this run in raw.syncs arrives one build later than its observations."""
 FULL = {0, 2, KILLED, 5, 7}
 AHEAD = 4
 """The clock of this run's machine was two and a half hours ahead."""
 INSURANCE = {KILLED, 4, 5, 7}
-"""The runs that emitted this column."""
+"""The runs that emitted the column."""
 WARD = {6, 7}
 MINUTE = 60_000_000
 HOUR = 60 * MINUTE
@@ -47,11 +47,11 @@ NAMES = [
     (" a", "bc "),
 ]
 PATIENTS = range(2_000)
-"""Compared with the model."""
+"""Patients that are compared with the model."""
 TIED = range(2_000, 2_500)
-"""Seen with different contents at one instant, of which the rule says nothing but that the order is always the same."""
+"""Patients seen with different contents at one instant: their order is not defined, but always the same."""
 TRUE = range(2_500, 3_000)
-"""Of a source whose `updated_at` tells the truth, and of which a run saw every change."""
+"""Patients with a correct `updated_at`, each change of which a run saw."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Row:
 
 
 def rows_of(patient: int, rng: random.Random) -> list[Row]:
-    """Generate what was seen of a patient, sometimes twice the same, and loaded in that order."""
+    """Generate the observations of a patient, loaded in that order; some are repeated."""
     rows: list[Row] = []
     build = 0
     observed = sorted(rng.sample(range(len(RUNS) * 60), rng.randint(1, 9)))
@@ -74,7 +74,7 @@ def rows_of(patient: int, rng: random.Random) -> list[Row]:
     updated = previous = None
     for minute in observed:
         run = minute // 60
-        if minute != previous:  # what was seen later was loaded later
+        if minute != previous:  # later observations were loaded later
             build = max(BUILD_OF_RUN[run], build if rng.random() < 0.8 else rng.randint(build, 3))
         previous = minute
         if rng.random() < 0.7:
@@ -97,7 +97,7 @@ def rows_of(patient: int, rng: random.Random) -> list[Row]:
 
 
 def true_rows_of(patient: int, rng: random.Random) -> list[Row]:
-    """Generate what was seen where each change was seen before the next one."""
+    """Generate observations of a patient, each change of which was seen before the next one."""
     minutes = [minute for minute in range(len(RUNS) * 60) if minute // 60 != AHEAD]
     instants = sorted(rng.sample(minutes, 2 * rng.randint(1, 5)))
     rows = []
@@ -112,7 +112,7 @@ def true_rows_of(patient: int, rng: random.Random) -> list[Row]:
 
 
 def append(path: Path, rows: list[Row], runs: list[Run], build: int) -> None:
-    """Append rows in no order, and the rows in raw.syncs of runs."""
+    """Append rows in random order, and the rows of runs in raw.syncs."""
     rows = random.Random(len(rows)).sample(rows, len(rows))  # noqa: S311 -- no secret
     file = path.with_suffix(".json")
     file.write_text(json.dumps([asdict(row) for row in rows]))

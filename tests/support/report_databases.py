@@ -1,4 +1,4 @@
-"""Destinations as runs leave them in one day and in years, made by SQL in the shape of the models' tables."""
+"""Destinations with runs of a day or of years. SQL creates the tables of the models and fills them."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ from range(1, 7) as ids(id);
 
 
 def make_database(path: Path, now: datetime, days: int = 0) -> None:
-    """Make a destination whose first run was so many days ago, today included; 0: without any run.
+    """Make a destination whose first run was so many days ago, today included; 0 for a destination without runs.
 
     A run an hour, one in 11 fails, never the first nor the last.
     """

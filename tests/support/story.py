@@ -1,5 +1,5 @@
-"""The main story: a first run, changes through the API, a second run that tells all it can, and a third one, at a
-terminal, with nothing to do.
+"""The main story: a first run, changes through the API, a second run at the most verbose log level, and a third one,
+at a terminal, with nothing to do.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ HOSTILE = [
     "\u2028 line separator",
 ]
 MARKER = "Marker7f3a"
-"""In what the second run loads, where a patient has text, in two lines."""
+"""In every text that the second run loads, on two lines."""
 TOKEN = "Token-5c1e"  # noqa: S105 (made up)
-"""Of the second run."""
+"""The token of the second run."""
 TALKATIVE = {
     "MELTANO_CLI_LOG_LEVEL": "debug",
     "TAP_TOUBIB_LOGLEVEL": "DEBUG",
@@ -43,18 +43,18 @@ TALKATIVE = {
     "DBT_DEBUG": "true",
     "DBT_LOG_LEVEL": "debug",
 }
-"""All that could make a run say more."""
+"""Everything that makes a run log more."""
 
 
 @dataclass(frozen=True)
 class Story:
-    """What is left after each run, in the order of the runs.
+    """The results of each run, in order.
 
     Attributes:
-        folder: Of the destination, with its state, and of the copies.
-        source: What the API showed.
-        printed: What the runs printed, without what moves the cursor and colours.
-        created: The ids of the patients that were created after the first run.
+        folder: Holds the destination, its state and the copies.
+        source: The patients of the API.
+        printed: The output, without the codes of a terminal.
+        created: The ids of the patients created after the first run.
     """
 
     folder: str
@@ -64,22 +64,22 @@ class Story:
 
     @property
     def destination(self) -> Destination:
-        """As the last run left it."""
+        """The destination after the last run."""
         return Destination(Path(self.folder) / "destination" / "clinic.duckdb")
 
     @property
     def database(self) -> Path:
-        """What the API showed in the end."""
+        """The API's database after the last run."""
         return Path(self.folder) / "toubib.sqlite"
 
     def copy_destination(self, folder: Path) -> Destination:
-        """Copy the destination and its state into a folder that does not exist yet: tests share the story."""
+        """Copy the destination and its state into a new folder, because tests share the story."""
         shutil.copytree(self.destination.path.parent, folder)
         return Destination(folder / self.destination.path.name)
 
     @property
     def after(self) -> list[Destination]:
-        """Copies, one after each run, with what it left beside the file."""
+        """A copy of the destination and the files beside it after each run."""
         name = self.destination.path.name
         return [Destination(Path(self.folder) / f"after_{number}" / name) for number in range(len(self.printed))]
 

@@ -1,4 +1,4 @@
-"""What the end-to-end tests share: the bundled API over HTTP, and the commands as a user types them."""
+"""Helpers of the end-to-end tests: the bundled API over HTTP, and the commands as a user types them."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ class Api:
         return dict(answer.json()["data"])
 
     def delete(self, patient_id: int) -> None:
-        """Delete a patient in the database: the service itself has no request for it."""
+        """Delete a patient in the database: the API has no request for it."""
         with transaction(self.database) as connection:
             connection.execute(patients_table.delete().where(patients_table.c.id == patient_id))
 
     def patients(self) -> dict[int, dict[str, Any]]:
-        """Return every patient by id, as the API tells it."""
+        """Return every patient of the API by id."""
         found: dict[int, dict[str, Any]] = {}
         while True:
             params: dict[str, str | int] = {"sort_field": "email", "limit": 100, "offset": len(found)}
@@ -84,12 +84,12 @@ class Destination:
     def make(
         self, target: str, *variables: str, api_url: str = "", typed: str = ""
     ) -> subprocess.CompletedProcess[str]:
-        """Type `make` as a user does; both streams of what it prints are in `stdout`."""
+        """Run `make` as a user does; `stdout` holds both streams."""
         settings = ["RUNNER=local", f"API_BASEURL={api_url}", f"DESTINATION_DUCKDB_PATH={self.path}", *variables]
         return run("make", target, *settings, typed=typed)
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run a command of the connector, as what a schedule calls does."""
+        """Run a command of the connector, as a schedule does."""
         return run(CONNECTOR, *arguments, DESTINATION_DUCKDB_PATH=str(self.path), **environment)
 
     def start(self, *arguments: str, output: Path | None = None, **environment: str) -> subprocess.Popen[bytes]:
@@ -97,8 +97,8 @@ class Destination:
 
         Args:
             arguments: Of the command line.
-            output: Where what it prints goes; nowhere when not given.
-            environment: Added to this process's own.
+            output: The file for both streams; without it, output is dropped.
+            environment: Variables in addition to this process's.
         """
         with (output or Path(os.devnull)).open("w") as file:
             return subprocess.Popen(
@@ -115,7 +115,7 @@ class Destination:
         return [json.loads(line) for line in lines if line]
 
     def changes(self) -> dict[str, int]:
-        """Return what the last run brought, without what did not happen."""
+        """Return the numbers of the last run that are not 0."""
         run = self.runs()[-1]
         assert run["outcome"] == "succeeded"
         names = ("new", "changed", "deleted", "returned", "recovered", "rejected")
@@ -142,7 +142,7 @@ class Destination:
 
 
 def kill(process: subprocess.Popen[bytes], whose: str = "") -> None:
-    """Kill a command and what it has started, or only those of these whose command line holds a text."""
+    """Kill a command and its child processes, or only the ones with a text in their command line."""
     with suppress(psutil.NoSuchProcess):
         command = psutil.Process(process.pid)
         for part in [command, *command.children(recursive=True)]:
@@ -152,7 +152,7 @@ def kill(process: subprocess.Popen[bytes], whose: str = "") -> None:
 
 
 def as_loaded(patient: dict[str, Any]) -> dict[str, Any]:
-    """Return a patient of the API with the types that the destination has."""
+    """Return a patient of the API with the types of the destination."""
     instants = {name: datetime.fromisoformat(patient[name]).astimezone(UTC) for name in ("created_at", "updated_at")}
     return (
         {name: value for name, value in patient.items() if name != "id"}
@@ -162,7 +162,7 @@ def as_loaded(patient: dict[str, Any]) -> dict[str, Any]:
 
 
 def run(*command: str | Path, typed: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in the project's folder, as if no `make` had called the tests, and type lines into it."""
+    """Run a command in the project's folder without the variables of `make`, and type lines into it."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     return subprocess.run(
         command,

@@ -32,7 +32,7 @@ def call() -> Call:
 
 @pytest.fixture
 def serve(tmp_path: Path, call: Call) -> Iterator[Callable[..., Call]]:
-    """Serve a database file until the test ends; what comes back calls the server."""
+    """Serve a database file until the test ends; return a function that sends requests."""
     with ExitStack() as servers:
 
         def serve(patients: int = 42, database: Path = tmp_path / "toubib.sqlite") -> Call:
