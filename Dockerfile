@@ -15,7 +15,7 @@ COPY tap-toubib/tap_toubib/__init__.py tap-toubib/tap_toubib/
 COPY target-duckdb/pyproject.toml target-duckdb/README.md target-duckdb/
 COPY target-duckdb/target_duckdb_append/__init__.py target-duckdb/target_duckdb_append/
 COPY meltano.yml ./
-# what a run writes leads out of the image; libraries that several plugins bring are stored once
+# links lead the files of a run out of the image; libraries of several plugins are stored once
 RUN mkdir /data && ln -s /data data \
  && uv pip install --no-deps --build-constraints requirements/build.txt --editable connector \
  && meltano --log-level=warning install tap-toubib target-duckdb dbt \
@@ -30,8 +30,8 @@ LABEL org.opencontainers.image.title="Toubib connector" \
 WORKDIR /project
 ENV PATH=/project/.venv/bin:$PATH HOME=/tmp MELTANO_AUTO_INSTALL=false MELTANO_CLI_LOG_FORMAT=json
 
-# uid 1000 is the first user of most Linux machines: a folder of theirs is writable. The base image comes without the
-# bytecode of the standard library, which every process of a run would compile again
+# uid 1000 is the first user of most Linux machines, who can mount a folder. The base image lacks the bytecode of the
+# standard library, which every process of a run would compile again
 RUN install --directory --owner=1000 --group=1000 --mode=0700 /data \
  && python -m compileall -q -x '/(tests?|site-packages)/' /usr/local/lib/python3.11
 VOLUME /data
@@ -42,12 +42,12 @@ COPY tap-toubib tap-toubib
 COPY target-duckdb target-duckdb
 COPY transform transform
 COPY logging.yaml ./
-# whatever umask the sources were checked out with
+# readable whatever the umask of the checkout
 RUN chmod -R a+rX connector logging.yaml meltano.yml tap-toubib target-duckdb transform \
  && python -m compileall -q connector tap-toubib target-duckdb
 
 USER 1000:1000
-# of a container that runs by schedule: whether the last run went well
+# for a container that runs by schedule
 HEALTHCHECK --interval=1m CMD ["toubib-connector", "healthy"]
 ENTRYPOINT ["toubib-connector"]
 CMD ["run"]

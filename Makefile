@@ -1,4 +1,4 @@
-# What people type. Every target makes what it needs first. `make help` lists them.
+# Every target first makes its prerequisites. `make help` lists the targets.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -13,7 +13,7 @@ $(error RUNNER is "$(RUNNER)"; it can be docker or local)
 endif
 
 export RUNNER
-# once, where it is installed; otherwise at each start, where PYTHONDONTWRITEBYTECODE is set
+# compile at installation: with PYTHONDONTWRITEBYTECODE, Python would compile at each start
 export UV_COMPILE_BYTECODE := 1
 
 CONNECTOR := bin/toubib-connector
@@ -30,7 +30,7 @@ endif
 .PHONY: help build init-db run status sql report full-refresh rebuild-history schedule docs demo api change test test-all \
   test-docker build-spark test-spark bench-spark endurance bench lint requirements sbom audit clean
 
-help: ## List what can be made
+help: ## List the targets
 	@awk -F ':.*## ' '/^##@/ { print substr($$0, 5) ":" } /^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
 
 ##@ Running
@@ -78,9 +78,9 @@ clean: ## Remove what was installed; the data stay
 	@rm -rf .venv .venvs .meltano .bench .demo .*_cache .hypothesis {transform,spark}/{logs,target}
 
 ##@ Developing, which needs Python also beside Docker
-# what the tests of all packages need is installed before them
+# prerequisites of the tests of all packages
 TESTS := build-local .venvs/dev/installed
-# a worker more than cores: tests also wait
+# one worker more than cores, since tests also wait
 PYTEST := .venvs/dev/bin/pytest --numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist worksteal
 
 test: $(TESTS) ## Run the tests that a contributor runs all day, in minutes
@@ -98,7 +98,7 @@ BENCH := .venvs/dev .venvs/bench-dlt .venvs/bench-plain
 bench: build-local $(BENCH:=/installed) ## Measure beside dlt, a plain stack and the bare limit; SIZES=10000,100000
 	@.venvs/dev/bin/python benchmarks/bench.py $(if $(SIZES),--sizes $(SIZES)) $(BENCH_ARGS)
 
-test-docker: .venvs/dev/installed ## Test the images and what is typed, in containers
+test-docker: .venvs/dev/installed ## Test the images and the commands in containers
 	@.venvs/dev/bin/pytest tests/slow/containers.py $(PYTEST_ARGS)
 
 endurance: build-local .venvs/dev/installed ## Run again and again under kills, outages and a full disk; RUNS=200
@@ -118,7 +118,7 @@ requirements: .venv/installed ## Compile requirements/*.in; UPGRADE=1 takes newe
 	@for file in requirements/*.in; do $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	  --no-header --no-annotate $(if $(UPGRADE),--upgrade) $$file --output-file $${file%.in}.txt; done
 
-sbom: .venvs/audit/installed ## Write sbom.json, the bill of materials of what the image has on top of its base
+sbom: .venvs/audit/installed ## Write sbom.json, the bill of materials of the image without its base
 	@cat requirements/{meltano,tap-toubib,target-duckdb,dbt}.txt | .venvs/audit/bin/cyclonedx-py requirements --output-file sbom.json -
 
 audit: .venvs/audit/installed ## Ask the advisory database for known vulnerabilities of every pinned requirement
@@ -137,7 +137,7 @@ INSTALL_PLUGINS = .venv/bin/meltano install --clean $1 >.venv/plugins.log 2>&1 |
 .PHONY: build-local
 build-local: .venv/installed .meltano/installed .venvs/toubib-api/installed
 
-# environments hold the path of their folder: in a copied or moved project all are made again
+# environments contain their path: a copied or moved project makes them again
 ifneq "$(shell cat .venv/installed 2>/dev/null)" "$(CURDIR)"
 .PHONY: .venv/installed
 endif

@@ -1,4 +1,4 @@
-"""The API of a run: which one it is, and its health."""
+"""Choose the API of a run, and check its health."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ START_TIMEOUT = 30
 
 BUSY = (429, 500, 502, 503, 504)
 RETRIES = Retry(
-    # a name that did not resolve is looked up once more; a refused certificate is not asked for again
+    # look up a name once more if it did not resolve, but never retry a refused certificate
     connect=1,
     other=0,
     read=0,
@@ -44,7 +44,7 @@ RETRIES = Retry(
     respect_retry_after_header=False,
     raise_on_status=False,
 )
-"""For a quarter of a minute. Where nothing listens, a run fails at once."""
+"""Retries for a quarter of a minute. If nothing listens, a run fails at once."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Api:
 
 @contextmanager
 def choose_api(settings: Settings) -> Iterator[str]:
-    """Yield the base URL that was set, of a Toubib on this machine, or of the bundled API, which is started for it.
+    """Yield the base URL: the setting, a Toubib on this machine, or the bundled API, started for the run.
 
     Raises:
         Failure: Nothing was set, no Toubib answers there, and the bundled API is not installed or does not start.
@@ -82,10 +82,10 @@ def choose_api(settings: Settings) -> Iterator[str]:
 
 
 def check_health(api_url: str, settings: Settings) -> Api:
-    """Ask the service for its health, and print the question and the answer.
+    """Request the service's health, and print the request and the answer.
 
     Raises:
-        Failure: There is no answer, or not that of a healthy Toubib service.
+        Failure: The service does not answer, or is not a healthy Toubib.
     """
     base = api_url.rstrip("/")
     url = f"{Api(base, is_bundled=False).shown_url}/health"
@@ -124,13 +124,13 @@ def check_health(api_url: str, settings: Settings) -> Api:
 
 
 def _open_session(url: str, environment: Mapping[str, str]) -> requests.Session:
-    """Return a session that retries, for an address. No proxy is asked for an API on this machine."""
+    """Return a session that retries. An API on this machine is reached without a proxy."""
 
     def find(name: str) -> str | None:
         return environment.get(name) or environment.get(name.upper())
 
     session = requests.Session()
-    # its own look at the environment would miss `.env`
+    # requests itself would read the environment without `.env`
     session.trust_env = False
     session.verify = find("requests_ca_bundle") or True
     for scheme in ("http", "https"):
@@ -148,7 +148,7 @@ def _is_loopback(url: str) -> bool:
 
 
 def _is_toubib(url: str) -> bool:
-    """Return whether a healthy Toubib answers within seconds: what listens there may be anything."""
+    """Return whether a healthy Toubib answers within seconds; any service may listen there."""
     with suppress(requests.RequestException), _open_session(url, {}) as session:
         response = session.get(f"{url}/health", timeout=2, stream=True)
         return response.ok and response.raw.read(16).strip() == b'"OK"'

@@ -56,7 +56,7 @@ class Commands(click.Group):
 @click.pass_context
 def main(context: click.Context, destination: Destination, *, verbose: bool) -> None:
     """Replicate the patients of a Toubib service into a DuckDB file, with their history."""
-    # patients' data are their owner's alone
+    # only the owner may read patients' data
     os.umask(0o077)
     for signum in (signal.SIGTERM, signal.SIGINT):
         # the first process of a container ignores a signal that it does not handle

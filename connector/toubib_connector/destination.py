@@ -20,16 +20,16 @@ from toubib_connector.errors import Failure, fail_in_one_line
 from toubib_connector.log import say
 
 ADDRESS = re.compile(r":memory:|[A-Za-z][A-Za-z0-9+.-]+:(?!$)")
-"""How DuckDB writes what is not a file: `md:name`, `s3://...`."""
+"""DuckDB's addresses of databases that are not files: `md:name`, `s3://...`."""
 
 NOT_UTF8 = re.compile(r"[\ud800-\udfff]")
-"""How Python has bytes of a name that are not UTF-8."""
+"""Python's surrogates for bytes that are not UTF-8."""
 
 RESERVED = {"bookkeeping", "information_schema", "main", "pg_catalog", "raw", "staging", "system", "temp"}
-"""Schemas of the file and of DuckDB. A file of such a name would be a database of the same name."""
+"""Schemas of the file and of DuckDB. A database of the same name would be ambiguous."""
 
 UNUSABLE = re.compile(r"""[\x00-\x1f'"#;]""")
-"""What the name of a database, which DuckDB derives from that of the file, cannot have in dbt's statements."""
+"""Characters that break dbt's statements in a database name, which DuckDB derives from the file's name."""
 
 LOCK_TIMEOUT = 30
 """Seconds that a run waits for another process to close the file."""
@@ -41,11 +41,11 @@ HOLDER = re.compile(r"Conflicting lock is held in (?P<holder>.*?\(PID \d+\))")
 """How DuckDB names the process that has a file open."""
 
 LEAST_ROOM = 1_000_000
-"""Bytes on the disk; with less a run fails at whatever it writes first."""
+"""Free bytes; with less, the full disk is the reason of a failure."""
 
 
 class FileInUse(Failure):
-    """Another process has the file."""
+    """Another process has the file open."""
 
 
 @dataclass(frozen=True)
@@ -107,13 +107,13 @@ class Destination:
 
     @property
     def alias(self) -> Path:
-        """The work folder under a plain name, the same in each run: where it differs, dbt parses everything again."""
+        """A link to the work folder, with a plain, constant path: if it changes, dbt parses everything again."""
         digest = sha256(str(self.path).encode()).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"toubib-{os.getuid()}-{digest}"
 
     @property
     def path_for_tools(self) -> Path:
-        """The file in the alias. It keeps its name: DuckDB derives that of the database from the link's target."""
+        """A link to the file, below the alias. DuckDB names the database after the link's target."""
         return self.alias / "scratch" / self.path.name
 
     def check_exists(self) -> None:
@@ -190,11 +190,11 @@ class Destination:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Make the folders, and keep other runs from writing until this process and all that it started have ended.
+        """Create the folders, and lock out other runs until this process and its children have ended.
 
         Raises:
             FileInUse: Another run holds the lock.
-            Failure: A file or folder is not writable; or what is done under the lock fails.
+            Failure: A file or folder is not writable, or the locked block fails.
         """
         self._check_modes()
         self.work_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -203,7 +203,7 @@ class Destination:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise FileInUse(f"Another run is writing to {self.path}. Run again when it has ended.") from error
-            # a part of the run that outlives this process and still writes keeps the lock
+            # a child that outlives this process and still writes keeps the lock
             os.set_inheritable(file.fileno(), True)  # noqa: FBT003 (the standard library's way)
             self._remove_scratch()
             self._make_scratch()
@@ -218,7 +218,7 @@ class Destination:
                 self._remove_scratch()
 
     def _check_modes(self) -> None:
-        """Make sure that everything a run writes to is writable, before SQLite makes files of the same wrong mode."""
+        """Check that everything a run writes to is writable, before SQLite creates files with the same wrong mode."""
         folder = next(each for each in self.path.parents if each.exists())
         for path in (folder, self.work_folder, self.path, self.system_database, self.runs):
             needed = os.R_OK | os.W_OK | (os.X_OK if path in {folder, self.work_folder} else 0)
@@ -232,8 +232,7 @@ class Destination:
     def _make_scratch(self) -> None:
         self.scratch.mkdir(mode=0o700)
         self.log.unlink(missing_ok=True)
-        # links, so that no tool has to understand the user's folders; DuckDB and SQLite write their logs beside what a
-        # link points to
+        # links spare the tools the user's paths; DuckDB and SQLite write their own logs beside the links' targets
         (self.scratch / self.path.name).symlink_to(self.path)
         (self.scratch / "meltano.db").symlink_to(self.system_database)
         self.alias.symlink_to(self.work_folder)
@@ -246,7 +245,7 @@ class Destination:
 
 
 def locate(name: str) -> Destination:
-    """Return the destination that a setting names; of a symbolic link it is the file that it points to.
+    """Return the destination that a setting names. Symbolic links are resolved.
 
     Raises:
         Failure: It names something that cannot be the destination.

@@ -34,11 +34,7 @@ class Failure(click.ClickException):
 
 @contextmanager
 def fail_in_one_line() -> Iterator[None]:
-    """Turn errors of DuckDB and of the operating system into failures, without a value of a patient.
-
-    Raises:
-        Failure: In the place of such an error.
-    """
+    """Raise a Failure for an error of DuckDB or the operating system, without a value of a patient."""
     try:
         yield
     except duckdb.Error as error:

@@ -1,4 +1,4 @@
-"""What the commands print: text for people, JSON lines for what collects logs."""
+"""Output of the commands: text for people, JSON lines for log collectors."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ UNITS = {"day": 86_400, "hour": 3_600, "minute": 60, "second": 1}
 
 
 def is_verbose() -> bool:
-    """Return whether the full log is wanted where otherwise little is shown."""
+    """Return whether to show the full log."""
     return os.environ.get("VERBOSE", "") not in {"", "0"}
 
 
 def has_terminal() -> bool:
-    """Return whether there is a terminal on which lines can be drawn again."""
+    """Return whether lines can be redrawn: at a terminal, unless the full log is shown."""
     return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb" and not is_verbose()
 
 
 def is_json() -> bool:
-    """Return whether JSON lines are wanted: Meltano's own variable says so, and there is no terminal."""
+    """Return whether to print JSON lines: Meltano's variable asks for them, and there is no terminal."""
     return os.environ.get("MELTANO_CLI_LOG_FORMAT") == "json" and not sys.stdout.isatty()
 
 
@@ -43,8 +43,8 @@ def say(message: str, level: str = "info", logger: str = "toubib-connector", **f
     Args:
         message: One line of text.
         level: As Meltano names it: `info`, `warning`, `error`, `critical`.
-        logger: Which part of a run it comes from.
-        fields: For a machine, beside the message.
+        logger: The part of a run that it comes from.
+        fields: For machines, beside the message.
     """
     if is_json():
         timestamp = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"

@@ -1,4 +1,4 @@
-"""Running Meltano on a destination, and reading the state that it keeps."""
+"""Run Meltano on a destination, and read the state that it keeps."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PASSED_ON = re.compile(
     "|TAP_TOUBIB_.*|TARGET_DUCKDB_LOGLEVEL|TOUBIB_MEMORY_LIMIT|MELTANO_AUTO_INSTALL|MELTANO_CLI_LOG_FORMAT"
     "|PYTHON(DONTWRITEBYTECODE|PYCACHEPREFIX|UNBUFFERED|UTF8)"
 )
-"""The variables of a user that Meltano and its plugins get. Others could lead a part of a run elsewhere."""
+"""The user's variables that Meltano and its plugins get. Others could redirect a part of a run."""
 
 STOP_TIMEOUT = 5
 """Seconds that a stopped Meltano has to end by itself."""
@@ -38,19 +38,19 @@ def run_meltano(settings: Settings, *arguments: str, run: dict[str, Any] | None 
     Meltano itself shows the progress, by `logging.yaml`; its full log goes beside the destination.
 
     Args:
-        settings: Where data and state go, and what the user set.
-        arguments: Of the command line.
-        run: The line of a run, in which to note how far it came.
-        variables: Added to its environment.
+        settings: The user's settings.
+        arguments: Meltano's arguments.
+        run: The run's line, to which its progress is added.
+        variables: Added to Meltano's environment.
 
     Raises:
-        Failure: It failed; the message is the error that the loader, the tap or dbt ended with.
+        Failure: Meltano failed; the message is the error of the loader, the tap or dbt.
     """
     destination = settings.destination
     discard_half_made(destination)
     folder = destination.scratch / "meltano"
     if not folder.exists():
-        # the plugins are shared by all destinations, configurations and catalogs are not
+        # destinations share the plugins, but not configurations and catalogs
         folder.mkdir()
         for plugins in ("extractors", "loaders", "utilities"):
             (folder / plugins).symlink_to(PROJECT / ".meltano" / plugins)
@@ -66,7 +66,7 @@ def run_meltano(settings: Settings, *arguments: str, run: dict[str, Any] | None 
                 close_fds=False,
             )
     finally:
-        # it did not begin, or a full disk cut it short
+        # missing if Meltano did not start, incomplete if the disk was full
         with suppress(FileNotFoundError, ValueError):
             kept = json.loads((destination.scratch / "progress.json").read_text())
         if run is not None:
@@ -104,10 +104,10 @@ def make_environment(settings: Settings) -> dict[str, str]:
         "DBT_DUCKDB_PATH": str(settings.destination.path_for_tools),
         "DBT_TARGET": "duckdb",
         "DBT_TARGET_PATH": str(folder / "dbt"),
-        # dbt's log is a part of Meltano's; a second one on disk would hold what is withheld in the first
+        # Meltano's log includes dbt's; a file of dbt's own would hold the withheld values
         "DBT_LOG_LEVEL_FILE": "none",
         "DBT_LOG_PATH": str(scratch),
-        # nobody reads the artefacts, which take longer to write than most models to build
+        # dbt's artefacts have no reader, and take longer to write than most models to build
         "DBT_WRITE_JSON": "false",
         # `logging.yaml` reads its progress
         "DBT_LOG_FORMAT": "json",
@@ -118,19 +118,19 @@ def make_environment(settings: Settings) -> dict[str, str]:
 
 
 def run_until_stopped(command: list[str], **options: Any) -> int:
-    """Return the exit code of a command. SIGTERM, SIGINT and SIGHUP end it and all that it started, then this process.
+    """Return the exit code of a command. SIGTERM, SIGINT and SIGHUP end it, its children and this process.
 
     Raises:
         SystemExit: There was such a signal.
     """
     received: list[int] = []
-    # what `nohup` has ignored stays so
+    # a signal that `nohup` ignores stays ignored
     signums = [
         each for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP) if signal.getsignal(each) != signal.SIG_IGN
     ]
     previous = {signum: signal.signal(signum, lambda signum, _: received.append(signum)) for signum in signums}
     try:
-        # in a group of its own: Meltano alone would leave a dbt that has just begun behind, to meet the next run
+        # in its own process group: Meltano alone could leave a dbt process behind that has just started
         process = subprocess.Popen(command, start_new_session=True, **options)
         while process.poll() is None and not received:
             time.sleep(0.05)
@@ -164,7 +164,7 @@ def read_state(destination: Destination) -> dict[str, Any]:
     for state in _query_states(destination, query, STATE_ID):
         bookmarks = json.loads(state or "{}").get("singer_state", {}).get("bookmarks")
         bookmark = bookmarks.get("patients") if isinstance(bookmarks, dict) else None
-        # the tap says what is wrong with one that was edited
+        # the tap reports a damaged bookmark
         patients |= bookmark if isinstance(bookmark, dict) else {}
     return patients
 
@@ -176,13 +176,13 @@ def remove_state(destination: Destination) -> None:
 
 
 def discard_half_made(destination: Destination) -> None:
-    """Remove a system database without a state: Meltano cannot use one that a kill or a full disk left half made."""
+    """Remove a system database without a state: a kill or a full disk can leave one that Meltano cannot use."""
     if not _query_states(destination, "select 1 from state"):
         remove_state(destination)
 
 
 def _query_states(destination: Destination, query: str, *parameters: str) -> tuple[Any, ...]:
-    """Return the first row that a query of Meltano's states gives, nothing if there is none."""
+    """Return the first row of a query on Meltano's states, or an empty tuple."""
     path = destination.system_database
     if not path.exists():
         return ()

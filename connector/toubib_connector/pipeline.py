@@ -1,4 +1,4 @@
-"""A run: look at the destination, have Meltano extract, load, build and test, and count what that brought."""
+"""A run: inspect the destination, let Meltano extract, load, build and test, and count the changes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Start:
     Attributes:
         full_refresh: Whether it reads every patient.
         known_ids: A file with the ids of the current patients, where the state may lack some.
-        built_until: When the newest observation was loaded that is in the history already.
+        built_until: When the newest observation in the history was loaded.
         job: The job of meltano.yml.
     """
 
@@ -70,7 +70,7 @@ def run_pipeline(settings: Settings) -> None:
 
 
 def prepare(connection: duckdb.DuckDBPyConnection, settings: Settings, api: Api) -> Start:
-    """Look at a destination before a run, and return how the run begins.
+    """Inspect a destination before a run, and return how the run begins.
 
     Raises:
         Failure: The file was made before 1.0.0, or holds patients of another kind of API.
@@ -114,13 +114,13 @@ def prepare(connection: duckdb.DuckDBPyConnection, settings: Settings, api: Api)
     [built_until] = (has_builds and connection.execute("select built_until from bookkeeping.builds").fetchone()) or [
         None
     ]
-    # where the API cannot sort by `updated_at`, every run reads what raw holds already
+    # if the API cannot sort by `updated_at`, every run reads everything again
     repeats = full_refresh or last_sync.get("kind") == "full"
     return Start(full_refresh, known_ids, built_until, "toubib-full" if repeats and built_until else "toubib")
 
 
 def _check_source(destination: Destination, api: Api, last_sync: dict[str, Any]) -> None:
-    """Keep made-up patients and those of another API apart."""
+    """Refuse to mix made-up and real patients."""
     if api.is_bundled and not last_sync["is_bundled_api"]:
         raise Failure(
             f"{destination.path} was loaded from {last_sync['api_url']}; the made-up patients of the bundled API must "
@@ -140,7 +140,7 @@ def _lacks_ids(connection: duckdb.DuckDBPyConnection, state: dict[str, Any]) -> 
 
 
 def _run_job(settings: Settings, api: Api, start: Start, run: dict[str, Any]) -> None:
-    """Run the job of Meltano, and note in the line of the run how far it came."""
+    """Run Meltano's job, and add its progress to the run's line."""
     destination = settings.destination
     variables = {"TAP_TOUBIB_API_URL": api.url}
     if settings.auth_token:
@@ -150,7 +150,7 @@ def _run_job(settings: Settings, api: Api, start: Start, run: dict[str, Any]) ->
     if start.known_ids:
         variables["TAP_TOUBIB_KNOWN_IDS_FILE"] = str(destination.alias / "scratch" / start.known_ids.name)
     try:
-        # the lock is held, so a run that Meltano believes to be under way was killed
+        # this process holds the lock, so a run that Meltano takes for active was killed
         run_meltano(settings, "run", "--force", start.job, run=run, **variables)
     except SystemExit:
         run["reason"] = _describe_stop(destination, run["started_at"])
@@ -159,7 +159,7 @@ def _run_job(settings: Settings, api: Api, start: Start, run: dict[str, Any]) ->
 
 
 def _describe_stop(destination: Destination, started_at: datetime) -> str:
-    """Return what a run that was stopped leaves."""
+    """Return the reason of a stopped run, with the number of patients that it loaded."""
     loaded = 0
     query = "select count(distinct id) from raw.patients where _sdc_batched_at >= ?"
     with suppress(duckdb.Error, Failure), destination.open(read_only=True) as connection:
@@ -169,7 +169,7 @@ def _describe_stop(destination: Destination, started_at: datetime) -> str:
 
 
 def publish_copy(connection: duckdb.DuckDBPyConnection, destination: Destination) -> None:
-    """Replace the copy for readers as a whole, so that they see either this run or the one before.
+    """Replace the copy for readers atomically.
 
     Raises:
         Failure: There is no room for it, for instance.

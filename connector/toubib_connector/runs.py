@@ -4,10 +4,10 @@
 |---|---|
 | started_at, ended_at | instants |
 | outcome | `succeeded`, `failed` or `stopped` |
-| reason | why the run failed or was stopped, and what it kept: one line, without a value of a patient; otherwise null |
+| reason | why the run failed or was stopped, in one line without a patient's value; otherwise null |
 | trigger | `manual`, or the name of the schedule |
 | kind | `first_load`, `changes` or `full`; null where the run did not read to the end |
-| read | patients that it read, as far as it is known |
+| read | patients read, if known |
 | new, changed, deleted, returned, recovered | patients; null where nothing was built |
 | rejected, requests | records that did not fit, requests to the API |
 | patients | current patients after the run |
@@ -30,25 +30,14 @@ from toubib_connector.errors import Failure, fail_in_one_line
 
 KEYS = (
     *("started_at", "ended_at", "outcome", "reason", "trigger", "kind", "read"),
-    *(
-        "new",
-        "changed",
-        "deleted",
-        "returned",
-        "recovered",
-        "rejected",
-        "requests",
-        "patients",
-        "tests",
-        "seconds",
-        "steps",
-    ),
+    *("new", "changed", "deleted", "returned", "recovered"),
+    *("rejected", "requests", "patients", "tests", "seconds", "steps"),
 )
 
 
 @contextmanager
 def record_run(destination: Destination, trigger: str) -> Iterator[dict[str, Any]]:
-    """Append the line of a run when it ends, however it ends. Yields the line, to be filled.
+    """Record how a run ends. Yields the run's line, to be filled.
 
     Raises:
         Failure: The run failed, in one line.
@@ -66,7 +55,7 @@ def record_run(destination: Destination, trigger: str) -> Iterator[dict[str, Any
         raise
     finally:
         run |= {"ended_at": datetime.now(UTC), "seconds": round(time.monotonic() - started, 1)}
-        # often the reason of a failure also keeps it from being recorded
+        # the cause of a failure, such as a full disk, can also prevent its record
         with suppress(OSError):
             append_run(destination, run)
 
@@ -77,14 +66,14 @@ def append_run(destination: Destination, run: dict[str, Any]) -> None:
     Raises:
         OSError: There is no folder, or no room.
     """
-    # the line break comes first: a full disk can have cut the line before short
+    # the line break comes first: a full disk may have cut the previous line short
     line = "\n" + json.dumps(run, default=datetime.isoformat)
     with destination.runs.open("a", encoding="utf-8") as file:
         file.write(line)
 
 
 def read_runs(destination: Destination, limit: int) -> list[dict[str, Any]]:
-    """Return the last runs, newest first. A line that is not whole counts for nothing."""
+    """Return the last runs, newest first. Incomplete lines are skipped."""
     runs: list[dict[str, Any]] = []
     lines = destination.runs.read_text(encoding="utf-8").splitlines() if destination.runs.exists() else []
     for line in reversed(lines):

@@ -43,7 +43,7 @@ class Schedule:
         """Return when to run after an instant.
 
         Raises:
-            Failure: The interval is not one.
+            Failure: The interval is invalid.
         """
         try:
             return CronSim(self.interval, now)
@@ -58,13 +58,12 @@ class Schedule:
 class Scheduler:
     """Runs by schedules, one run at a time, until SIGTERM or SIGINT.
 
-    A run that is due while another schedule's is under way starts when that has ended. One of the same schedule is
-    skipped.
+    A run that is due during another schedule's run starts afterwards; during its own schedule's run, it is skipped.
 
     Attributes:
         destination: The DuckDB file.
         schedules: At least one.
-        command: Of a run.
+        command: Starts a run.
     """
 
     destination: Destination
@@ -74,7 +73,7 @@ class Scheduler:
     _stopped: Event = field(default_factory=Event, init=False)
 
     def serve(self) -> None:
-        """Run by schedule. A signal is passed on to the run under way, and ends this when that has ended."""
+        """Run by schedule until a signal. Pass the signal on to the run under way, and wait for its end."""
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, self._stop)
         last_end = read_clock()
@@ -85,7 +84,7 @@ class Scheduler:
         while not self._stopped.is_set():
             schedule = min(self.schedules, key=lambda each: due[each.name])
             at = due[schedule.name]
-            # in short steps: the clock of the machine may be set, or have been suspended
+            # in short steps: the clock may be set, or the machine suspended
             wait = (at - read_clock()).total_seconds()
             if wait > 0:
                 self._stopped.wait(min(wait, 10))
@@ -109,7 +108,7 @@ class Scheduler:
             self._process.send_signal(signal.SIGTERM)
 
     def _run(self, schedule: Schedule) -> None:
-        """Run to the end."""
+        """Start a run, and wait for its end."""
         started_at = read_clock()
         # in a session of its own, so that Ctrl+C reaches the run once
         self._process = subprocess.Popen(
@@ -122,7 +121,7 @@ class Scheduler:
         exit_code = self._process.wait()
         self._process = None
         if exit_code < 0:
-            # it was ended before it could record itself
+            # the signal ended the run before it could record itself
             outcome = "stopped" if exit_code == -signal.SIGTERM else "failed"
             run = {"started_at": started_at, "ended_at": read_clock(), "outcome": outcome, "trigger": schedule.name}
             with suppress(OSError):
@@ -130,7 +129,7 @@ class Scheduler:
 
 
 def read_schedules() -> list[Schedule]:
-    """Return the schedules of meltano.yml that are due by themselves.
+    """Return the schedules of meltano.yml that have an interval.
 
     Raises:
         Failure: There is none.
@@ -149,5 +148,5 @@ def read_schedules() -> list[Schedule]:
 
 
 def read_clock() -> datetime:
-    """Return the time of the machine, in whatever form TZ has."""
+    """Return the local time; dateutil reads every form of TZ."""
     return datetime.now(tzlocal())

@@ -24,7 +24,7 @@ ELSEWHERE = {
     "MELTANO_ENVIRONMENT": "Unset it, or run Meltano by hand",
     "MELTANO_STATE_BACKEND_URI": "Unset it: the state is kept beside the destination",
 }
-"""Variables that Meltano reads and the commands do not, and what to do."""
+"""Variables that Meltano reads and the commands do not, each with advice."""
 
 IN_PROJECT = {
     "TAP_TOUBIB_API_URL": ("extractors", "tap-toubib", "api_url"),
@@ -38,13 +38,13 @@ OF_SINGER = {"TAP_TOUBIB_LOGLEVEL", "TAP_TOUBIB__SELECT", "TAP_TOUBIB__SELECT_FI
 
 @dataclass(frozen=True)
 class Settings:
-    """What the user has set.
+    """The user's settings.
 
     Attributes:
         destination: The DuckDB file.
-        environment: All variables, those of `.env` included.
+        environment: All variables, including `.env`.
         is_verbose: Whether the full log goes to the terminal.
-        api_url: Base URL of the service; None: look for one.
+        api_url: Base URL of the service; None to look for one.
         auth_token: Its bearer token.
         full_refresh: Whether to read everything again.
         publish: Whether to leave a copy for readers.
@@ -64,13 +64,13 @@ class Settings:
         return self.environment.get("TOUBIB_TRIGGER", "manual")
 
     def check(self, project: Mapping[str, Any]) -> None:
-        """Make sure that a run honours every setting of the tap, of the loader and of Meltano.
+        """Check that a run honours every setting of the tap, the loader and Meltano.
 
         Args:
             project: meltano.yml.
 
         Raises:
-            Failure: There is one that it would not.
+            Failure: A setting is invalid, or would be ignored.
         """
         for name in self.environment:
             if name in ELSEWHERE:
@@ -114,10 +114,10 @@ class DuckDBFile(click.ParamType[Destination]):
 
 @cache
 def read_environment() -> Mapping[str, str]:
-    """Return the variables of this process over those of `.env`. An empty variable is not set."""
+    """Return the variables of this process over `.env`. Empty variables count as not set."""
     dotenv = {name: value for name, value in dotenv_values(PROJECT / ".env").items() if value}
     if path := dotenv.get("DESTINATION_DUCKDB_PATH"):
-        # `.env` is the project's, and so are the paths in it; `md:...` is refused where it is read
+        # paths in `.env` are relative to the project; `locate` refuses `md:...`
         dotenv["DESTINATION_DUCKDB_PATH"] = path if ":" in path else str(PROJECT / Path(path).expanduser())
     return dotenv | {name: value for name, value in os.environ.items() if value}
 

@@ -1,4 +1,4 @@
-"""What a run did, the last runs, and what the destination holds."""
+"""The summary of a run, the last runs, and the contents of the destination."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from toubib_connector.sql import query
 
 DEFAULT = PROJECT / "data" / "destination.duckdb"
 CHANGES = {"new": "green", "changed": "cyan", "deleted": "magenta", "returned": "green", "recovered": "yellow"}
-"""What can happen to a patient, in the colour of its number."""
+"""Kinds of changes to patients, each with its colour."""
 
 COUNTS = CHANGES | {"rejected": "red"}
 RARE = {"returned", "recovered"}
@@ -46,12 +46,7 @@ def show_warnings(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def show_summary(run: Mapping[str, Any], destination: Destination) -> None:
-    """Print what a run did, and how to look at it.
-
-    Args:
-        run: Its line in the file of runs.
-        destination: The one that it loaded.
-    """
+    """Print the counts of a run, and the commands that show its data."""
     counts = {name: run[name] for name in COUNTS if run[name] or name not in RARE}
     facts = {"requests": run["requests"], "seconds": round(run["seconds"], 1), "tests passed": run["tests"]}
     if is_json() or not any(counts.values()):
@@ -76,11 +71,11 @@ def show_status(destination: Destination, *, as_json: bool = False) -> bool:
     """Print the last runs, the failed ones included, how old the data are, and how many.
 
     Args:
-        destination: Also while a run writes to it: then the runs alone.
+        destination: If it cannot be read, only the runs are shown.
         as_json: One JSON object, for a monitor.
 
     Returns:
-        Whether the last run succeeded; also if there is none.
+        Whether the last run succeeded; True if there is none.
 
     Raises:
         Failure: There is neither a run nor a file that can be read.
@@ -98,8 +93,8 @@ def show_status(destination: Destination, *, as_json: bool = False) -> bool:
         unreadable = "" if totals else "Nothing was loaded yet; `make run` loads the patients."
     is_healthy = not runs or runs[0]["outcome"] == "succeeded"
     if as_json:
-        told = {"is_healthy": is_healthy, "last_run": next(iter(runs), None)} | totals
-        click.echo(json.dumps(told, default=datetime.isoformat))
+        status = {"is_healthy": is_healthy, "last_run": next(iter(runs), None)} | totals
+        click.echo(json.dumps(status, default=datetime.isoformat))
         return is_healthy
     if runs:
         _show_runs(runs)
@@ -127,7 +122,7 @@ def _show_runs(runs: list[dict[str, Any]]) -> None:
             style="" if run["outcome"] == "succeeded" else "red",
         )
     Console(highlight=False).print(table)
-    # a service that is down for a day gives one reason
+    # each reason once: a service may be down for a day
     reasons = {run["reason"]: run for run in reversed(runs) if run["reason"]}
     for reason, run in reversed(reasons.items()):
         say(f"The run of {_format_instant(run['started_at'])} {run['outcome']}: {reason}")
@@ -157,7 +152,7 @@ def show_tables(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def show_demo_history(connection: duckdb.DuckDBPyConnection) -> None:
-    """Print the versions of a made-up patient that changed and of one that was deleted."""
+    """Print the versions of a changed and a deleted made-up patient."""
     rows = query(connection, "demo_history")
     table = Table(*next(iter(rows), ()), box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for row in rows:

@@ -1,7 +1,6 @@
-"""The files of JSON Lines that BATCH messages name.
+"""The JSON Lines files that BATCH messages name.
 
-They hold patients, so only their owner can read them. Whoever loads a file removes it; a run removes the files that a
-killed one left.
+They hold patients, so only their owner can read them. The loader removes each file; a run removes a killed run's files.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ from tap_toubib.columns import EXTRACTED_AT
 from tap_toubib.records import Record
 
 NAME = "tap-toubib-"
-"""The begin of the files' names, after the prefix that the setting may ask for."""
+"""The start of each file's name, after the optional prefix."""
 
 FIRST_FILE_RECORDS = 1_000
 """Records in the first file. Later ones grow with the run, so that a killed run loses only a part of its work."""
 
 LONGEST_WAIT = 3
-"""Seconds after which a file that is not full is handed over, too."""
+"""Seconds after which an incomplete file is handed over."""
 
 
 class BatchFolder(BatchConfig):
@@ -51,7 +50,7 @@ class BatchFolder(BatchConfig):
 
     @cached_property
     def _path(self) -> Path:
-        """The folder: made if it is missing, without the files of earlier runs."""
+        """The folder, created if it is missing, without the files of earlier runs."""
         self._root.mkdir(parents=True, exist_ok=True)
         for leftover in self._root.iterdir():
             if leftover.name.startswith(self._name):
@@ -79,7 +78,7 @@ class BatchWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # a file that was not handed over
+        # the run failed before this file was handed over
         if self._file:
             with suppress(OSError):
                 self._file.close()
@@ -93,7 +92,7 @@ class BatchWriter:
         return self._records >= size or is_late
 
     def write(self, records: Sequence[Record], read_at: str) -> None:
-        """Write records that were read at an instant, which is added to them."""
+        """Write records, and add the instant at which they were read."""
         if not records:
             return
         for record in records:
@@ -107,7 +106,7 @@ class BatchWriter:
         self._records += len(records)
 
     def take_files(self) -> list[str]:
-        """Close the file and return its URL in a list, an empty one if nothing was written."""
+        """Close the file and return its URL in a list; an empty list if nothing was written."""
         if not self._file:
             return []
         self._file.close()

@@ -68,13 +68,13 @@ class ToubibClient:
     Args:
         auth_token: Sent as a bearer token, if given.
         timeout: Seconds without an answer after which an attempt is given up.
-        max_parallel_requests: How many threads will use it at once; each connection is used again.
+        max_parallel_requests: How many threads use it at once.
 
     Attributes:
         api_url: Base URL of the service.
         address: The same without credentials or query, as people may see it.
-        patients_path: Where patients are listed, below the base URL.
-        patient_path: Where one patient is, with `{}` in place of its id.
+        patients_path: Path of the list of patients, below the base URL.
+        patient_path: Path of one patient, with `{}` for the id.
         list_requests: How many pages of patients were asked for, failed attempts included.
     """
 
@@ -96,10 +96,10 @@ class ToubibClient:
             self._session.mount(scheme, HTTPAdapter(pool_maxsize=max_parallel_requests))
         self._session.headers["User-Agent"] = user_agent
         if auth_token:
-            # the setting has no pattern: the SDK quotes what does not match one
+            # not a pattern in the settings: the SDK would quote the token
             if not TOKEN.fullmatch(auth_token):
                 raise ConfigurationError("auth_token (TAP_TOUBIB_AUTH_TOKEN) holds more than visible ASCII characters")
-            # as a header of the session it would give way to a .netrc file
+            # a .netrc file would override a header of the session
             self._session.auth = BearerTokenAuthenticator(token=auth_token)
         self.list_requests = 0
         self._lock = Lock()
@@ -120,7 +120,7 @@ class ToubibClient:
 
         Args:
             params: The query: `offset`, `limit`, `sort_field`, `sort_dir`.
-            decode: Returns the page that a body holds; raises ValueError if it holds none.
+            decode: Parses a body; raises ValueError if it is not a page.
 
         Raises:
             RefusedRequestError: The service does not accept the query.
@@ -186,11 +186,11 @@ class ToubibClient:
         raise kind(f"{message}: {hint}" if hint else message)
 
     def _describe(self, path: str, led_to: str | None) -> str:
-        """Return a request for a message, with the address of a redirect and without credentials."""
+        """Return a request as messages name it: with the address of a redirect, without credentials."""
         return f"GET {self.address}{path}" + (f", redirected to {describe_address(led_to)}," if led_to else "")
 
     def _retry(self, attempt: Callable[[], T]) -> T:
-        """Return the result of an attempt, repeated as long as its failures may pass."""
+        """Return the result of an attempt. Failures that may pass are retried."""
         waits = (FIRST_WAIT * 2**number for number in count())
         retrying = backoff.on_exception(
             backoff.runtime,

@@ -14,7 +14,7 @@ DELETED_AT = "_sdc_deleted_at"
 """The column that makes a record a tombstone, by convention of Singer's targets."""
 
 EXTRACTED_AT = "_sdc_extracted_at"
-"""The column of a file that holds when a record was read: a BATCH message has no place for it."""
+"""When a record was read. Only files have this column: BATCH messages have no field for it."""
 
 SYNC_STARTED_AT = "_sdc_sync_started_at"
 """The column that names the run: `started_at` of its record in `syncs`."""
@@ -23,7 +23,7 @@ INT64 = {"minimum": -(2**63), "maximum": 2**63 - 1}
 """Bounds that make the loader choose BIGINT for an integer."""
 
 JSON_TEXT = {"type": ["string", "null"], "contentMediaType": "application/json"}
-"""A column of objects, arrays or mixed types is kept as JSON text."""
+"""The schema of columns with objects, arrays or mixed types."""
 
 
 def is_json_text(column: JSONSchema) -> bool:

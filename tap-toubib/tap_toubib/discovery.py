@@ -43,8 +43,8 @@ class Capabilities:
         sortable: The fields that the API can sort by.
         nullable: The columns for which the document does not promise a value.
         page_size: The largest page.
-        patients_path: Where patients are listed, below the base URL.
-        patient_path: Where one patient is, with `{}` in place of its id; None if the API does not give single ones.
+        patients_path: Path of the list of patients, below the base URL.
+        patient_path: Path of one patient, with `{}` for the id; None if the API has none.
         is_bundled_api: Whether it is the bundled API, whose patients are fictitious.
         is_understood: Whether the document describes a patient.
         is_closed: Whether the document promises that a patient has no other columns.
@@ -67,7 +67,7 @@ class Capabilities:
 
     @property
     def has_single_patients(self) -> bool:
-        """Whether it gives one patient by its id."""
+        """Whether the API returns one patient by id."""
         return self.patient_path is not None
 
 
@@ -109,7 +109,7 @@ def read_document(root: JSONSchema, api_url: str = "") -> Capabilities:
         nullable=frozenset(
             key for key, forms in columns.items() if key not in required or "null" in openapi.list_types(forms)
         ),
-        # pages that overlap have two rows at least
+        # overlapping pages need at least two rows
         page_size=largest if largest and largest > 1 else DEFAULT_PAGE_SIZE,
         patients_path=_cut_base(api_url, path),
         patient_path=_cut_base(api_url, re.sub(r"\{.*\}", "{}", single)) if single else None,
@@ -124,8 +124,8 @@ def complete(api: Capabilities, client: ToubibClient, catalog: Mapping[str, JSON
 
     Args:
         api: The capabilities in the document.
-        client: The connection, by which the first page is read if it may show such columns.
-        catalog: The columns in the catalog that a run was given: no others are looked for.
+        client: Reads the first page, if it may show such columns.
+        catalog: The columns of the run's catalog, if it has one: no others are looked for.
     """
     documented = api.schema["properties"]
     if not api.is_understood:
@@ -137,7 +137,7 @@ def complete(api: Capabilities, client: ToubibClient, catalog: Mapping[str, JSON
         page = None if api.is_closed else client.get_patients({"offset": 0, "limit": api.page_size}, parse_page)
         catalog = _describe_rows([row for row in page.data if isinstance(row, dict)] if page else [], documented)
     others = {name: column for name, column in catalog.items() if name not in documented and is_json_text(column)}
-    # a database takes names that differ only in case for one name: the one in lower case is loaded
+    # to a database, names that differ only in case are equal: the one in lower case is loaded
     names = {name.lower(): name for name in sorted([*documented, *others]) if _is_loadable(name)}
     columns = {name: column for name, column in (documented | others).items() if name in names.values()}
     if added := sorted(columns.keys() - documented):
@@ -148,7 +148,7 @@ def complete(api: Capabilities, client: ToubibClient, catalog: Mapping[str, JSON
 
 
 def _is_loadable(name: str) -> bool:
-    """Return whether a database takes a name, and Singer does not reserve it."""
+    """Return whether a database accepts a name and Singer does not reserve it."""
     return not name.lower().startswith("_sdc_") and name.isprintable() and name != ""
 
 
@@ -178,6 +178,6 @@ def _describe_rows(rows: Sequence[dict[str, Any]], documented: Mapping[str, JSON
 
 
 def _cut_base(api_url: str, path: str) -> str:
-    """Return a path of the host as one below the base URL, which may hold the beginning of it already."""
+    """Return a path relative to the base URL, which may already end with its beginning."""
     base = urlsplit(api_url).path
     return path.removeprefix(base) if path.startswith(f"{base}/") else path

@@ -18,11 +18,11 @@ MOST_DIGESTS = 1_000
 
 
 class Emitted:
-    """Digests of the last content that was emitted of each record in the look-back.
+    """Digests of the last emitted content of each record in the look-back.
 
     Args:
         before: The digests that the last run left.
-        since: The begin of the next run's look-back; None if there will be none.
+        since: The start of the next run's look-back; None if it has none.
         columns: The columns that are emitted.
     """
 

@@ -1,6 +1,6 @@
 """One run: reads new and changed patients, then reconciles the known ids with the source.
 
-The caller writes each page before it asks for the next one. `state` is valid then.
+The caller writes each page before it asks for the next one, so `state` covers every page yielded so far.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ LONGEST_TEXT = 4_000_000
 
 
 class Extraction:
-    """One run.
+    """Reads the pages of one run, and keeps its audit record and its state.
 
     Args:
         columns: The columns that are emitted.
 
     Attributes:
         audit: The audit record of the run so far.
-        state: The state of the patients that holds once all pages yielded so far are written; None for the old state.
+        state: The state of the patients after all pages yielded so far; None while the old state is still valid.
     """
 
     def __init__(  # noqa: PLR0913  # a run needs all of them
@@ -63,7 +63,7 @@ class Extraction:
         self._scanner = Scanner(client, self._decoder, page_size, config["max_parallel_requests"])
         self._scope = choose_scope(config, state, plan)
         self._emitted_before = state.emitted if self._scope.skips_repeated else {}
-        # only ids that are integers, of patients that can be asked for one by one
+        # ranks need integer ids, and a request for the patient confirms each deletion
         can_reconcile = api.has_single_patients and api.schema["properties"][PRIMARY_KEY]["type"] == ["integer"]
         ids_file = config.get("known_ids_file") if can_reconcile else None
         known = KnownIds.read_file(ids_file) if ids_file else state.known_ids
@@ -106,9 +106,9 @@ class Extraction:
         return {order: self._scanner.read_newest(order) for order in self._plan.changes}
 
     def _find_high_water(self, opening_pages: Mapping[Order, Page]) -> str | None:
-        """Return the newest change on the opening pages, which is the next bookmark; None if there is none."""
-        # a change made between two of these pages must not lift the bookmark past changes that the first one lacks; an
-        # instant in the future does not say where the source's clock is, which may be behind this one
+        """Return the next bookmark: the newest change on the opening pages; None if they show none."""
+        # never later than the start: a change between these requests can be missing from the first page, and an instant
+        # in the future proves nothing about the source's clock
         latest = self.audit.started_at
         instants = [row.get(order.field) for order in self._plan.changes for row in opening_pages[order].records]
         changes = [instant for instant in instants if instant]
@@ -128,8 +128,8 @@ class Extraction:
                 self.state = {"checkpoint": {"offset": end.offset, "last_id": end.value, "high_water": high_water}}
             yield self._emit(page)
         if high_water:
-            # changes made during the load, and late commits if the load began in an earlier run: later runs look back
-            # from the bookmark of this one only
+            # catch up on changes made during the load; if it began in an earlier run, also on late commits: later runs
+            # look back from this bookmark only
             since = look_back(high_water, self._config) if checkpoint else shift(high_water, microseconds=1)
             yield from self._read_changes(since, {})
 
@@ -147,7 +147,7 @@ class Extraction:
                     if order.is_past(end.page, since):
                         break
             if ties.has_hidden_rows:
-                # equal values hid rows; the order of a load has the fewest of them
+                # equal values hid rows; the load order has the fewest ties
                 for page, _ in self._scanner.read_pages(self._plan.load):
                     yield self._emit_changes(page, order, since)
 
@@ -173,7 +173,7 @@ class Extraction:
         return self._emit(replace(page, rows=rows))
 
     def _emit(self, page: Page) -> Page:
-        """Return a page without rows that were emitted before, and account for it."""
+        """Return a page without repeated rows, and count the others."""
         emitted = replace(page, rows=[row for row in page.rows if not self._emitted.is_repeated(row)])
         if self._unseen:
             self._unseen.discard(list_ids(page.rows))

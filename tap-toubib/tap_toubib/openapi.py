@@ -1,6 +1,6 @@
-"""Reading OpenAPI documents, as FastAPI writes them with Pydantic 1 (OpenAPI 3.0) and 2 (3.1).
+"""Read OpenAPI documents, as FastAPI writes them with Pydantic 1 (OpenAPI 3.0) and 2 (3.1).
 
-Where a document is silent, or says something unexpected, the answer is nothing: {}, an empty list or set, None.
+Missing and unexpected parts give an empty result: {}, an empty list or set, None.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ FORMATS = ("date", "date-time")
 PYTHON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
 
 BOUND = "bound"
-"""The key under which an expanded schema has its largest integer."""
+"""The key of the largest integer that an expanded schema allows."""
 
 
 class OpenAPIDocument:
@@ -96,7 +96,7 @@ def as_list(node: object) -> list[Any]:
 
 
 def _merge(bases: list[Node], forms: list[Node]) -> list[Node]:
-    """Return each form put over each base: with the properties of both, and the smaller bound."""
+    """Return each form merged over each base: with the properties of both, and the smaller bound."""
     return [
         base
         | form

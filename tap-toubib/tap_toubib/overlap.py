@@ -1,20 +1,19 @@
-"""Whether two neighbouring pages are contiguous.
+"""Check that neighbouring pages are contiguous.
 
-Every page is a query of its own on a collection that moves: a row removed in front of a boundary pulls the next one
-across it, where no page shows it. So pages overlap, and each must prove that it begins no later than the one before it
-ended, in the order asked for.
+Each page is a separate query on a changing collection. If a row in front of a page boundary is removed, the next row
+moves across the boundary, and no page shows it. So pages overlap, and the values on each must prove that it begins no
+later than the page before ended.
 
 An example, pages of 5 rows, the one at offset 10, descending:
 
     offset         10 11 12 13 14
-    by id           9  8  7  6  5   The next page begins at 14, with the row that ended this one, and proves so by an id
-                                    of 5 or more.
-    by updated_at   9  8  7  7  7   Equal values have no order that lasts until the next request: the row at 12 may be
-                                    behind 14 by then, and one from behind at 12. So the next page must hold all of
-                                    them: it begins at 11, and proves so by a value above 7 (`is_exclusive`).
-    by updated_at   8  7  7  7  7   No page holds all of them and the row in front of them. The next begins at 14, any
-                                    value from 7 on is contiguous, and a row may be in neither page (`is_tied`): `Ties`
-                                    counts whether that happened.
+    by id           9  8  7  6  5   The next page begins at 14. It is contiguous if its first id is 5 or more.
+    by updated_at   9  8  7  7  7   Rows of equal value can change places before the next request, such as 12 and 15.
+                                    So the next page must hold all of them: it begins at 11, and is contiguous if its
+                                    first value is above 7 (`is_exclusive`).
+    by updated_at   8  7  7  7  7   No page holds all equal rows and the row in front of them. The next page begins at
+                                    14, and is contiguous if its first value is 7 or more. A row can be missing from
+                                    both pages (`is_tied`); `Ties` detects that.
 """
 
 from __future__ import annotations
@@ -35,8 +34,8 @@ class End:
         offset: Where the next page has to begin at the latest, if nothing has moved.
         value: The value of the sort field there, or None.
         page: The page; one without rows if an earlier run read it.
-        is_exclusive: Whether the next page must begin before that value, and not at it.
-        is_tied: Whether contiguous pages can leave out a row of that value all the same.
+        is_exclusive: Whether the next page must begin in front of that value.
+        is_tied: Whether contiguous pages can still miss a row of that value.
     """
 
     offset: int
@@ -46,7 +45,7 @@ class End:
     is_tied: bool = False
 
     def is_beyond(self, other: End, order: Order) -> bool:
-        """Return whether it is further on in the collection than another end."""
+        """Return whether this end is further on than another."""
         if self.value == other.value:
             return not order.is_unique and self.offset > other.offset
         if _is_comparable(self.value, other.value, order):
@@ -58,7 +57,7 @@ def is_sorted(page: Page, order: Order) -> bool:
     """Return whether a page is in order, as far as its values can be compared."""
     values: list[Any] = list_ids(page.rows) if order.field == PRIMARY_KEY else []
     if order.is_instant:
-        # by seconds: text with and without decimals, in which services may sort, does not sort as instants do
+        # to the second: a service that sorts instants as text may order decimals differently
         values = [record[order.field][:19] for record in page.records if record.get(order.field)]
     return values == sorted(values, reverse=order.direction == "desc")
 
@@ -77,7 +76,7 @@ def find_end(page: Page, order: Order) -> End:
 
 
 def is_contiguous(end: End, page: Page, order: Order) -> bool:
-    """Return whether a page, other than the first of the collection, leaves no row out after an end."""
+    """Return whether no row is missing between an end and a page (not the first of the collection)."""
     if not page.rows:
         return False
     first = page.rows[0]
@@ -86,7 +85,7 @@ def is_contiguous(end: End, page: Page, order: Order) -> bool:
         if value == end.value:
             return not end.is_exclusive
         if value is None and any(record.get(order.field) for record in page.records):
-            # rows without a value are in front of all others in this service
+            # this service sorts nulls first
             return True
         if _is_comparable(value, end.value, order):
             return bool(value < end.value if order.direction == "asc" else value > end.value)
@@ -95,7 +94,7 @@ def is_contiguous(end: End, page: Page, order: Order) -> bool:
 
 
 def _is_comparable(value: object, other: object, order: Order) -> bool:
-    # texts other than instants compare by rules of the service's database
+    # the collation of other texts is unknown
     return type(value) is type(other) and (order.is_instant or not isinstance(value, str))
 
 
@@ -111,7 +110,7 @@ def remove_shown(page: Page, previous: Page) -> list[Record | Rejected]:
 
 @dataclass
 class Ties:
-    """Finds out whether rows of one value changed places from page to page, so that no page showed some of them."""
+    """Detects rows that no page showed, since rows of equal value changed places between requests."""
 
     first_offset: int
     _is_tied: bool = False
@@ -124,11 +123,11 @@ class Ties:
         self._is_tied = self._is_tied or end.is_tied
         ids = {record[PRIMARY_KEY] for record in page.records}
         self._seen |= ids
-        # a page is a view of one moment: a patient on two of its rows is listed twice
+        # a page is one snapshot: a patient on two of its rows did not move, but is listed twice
         self._others += len(page.rows) - len(ids)
         self._read = end.page.offset + len(end.page.rows) - self.first_offset
 
     @property
     def has_hidden_rows(self) -> bool:
-        """Whether the pages have covered more places than they have shown rows."""
+        """Whether the pages covered more offsets than they showed rows."""
         return self._is_tied and len(self._seen) + self._others < self._read

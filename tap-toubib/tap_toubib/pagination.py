@@ -1,7 +1,7 @@
-"""Reading the collection page by page. Pages overlap and are contiguous, and some are read ahead of time.
+"""Read the collection page by page. Pages overlap and are contiguous, and some are read ahead.
 
-`total_items` is a hint: it says where to look for the end of the collection, and the pages show where that is. Whatever
-the service answers, a scan ends: each page has to end further on in the collection than the pages before it.
+`total_items` is only a hint of where the collection ends; the pages decide. Every scan ends, whatever the service
+answers: with few exceptions, each page must end further on than the pages before it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from tap_toubib.records import Page, PageDecoder, Rejected
 from tap_toubib.values import now
 
 MAX_SETBACKS = 10
-"""Pages of a scan that end no further on, besides a quarter of its pages; a collection that moves causes a few."""
+"""Pages of a scan that may end no further on, on top of a quarter of its pages; a changing collection causes a few."""
 
 MAX_HOLES = 2
-"""Pages of a scan that are empty where the page before ended; a collection that shrinks causes one."""
+"""Pages of a scan that may be empty at the end of the page before; a shrinking collection causes one."""
 
 MAX_PROBES = 50
-"""Requests of one search by bisection; a collection that moves needs more than its size alone."""
+"""Requests of one bisection; a changing collection needs more than the logarithm of its size."""
 
 STUCK = "The API's pages are not contiguous: it ignores `offset` or `sort_field`, or gives one patient a page"
 
@@ -59,12 +59,12 @@ class Scanner:
 
     @property
     def page_length(self) -> int:
-        """How many patients a full page holds: as many as are asked for, unless the service gives fewer."""
+        """The rows of a full page: as many as were asked for, unless the service gives fewer."""
         # overlapping pages have at least two rows
         return max(self._longest, 2) if self._longest else self.page_size
 
     def read_page(self, order: Order, offset: int = 0) -> Page:
-        """Return the page at an offset of the collection in an order; an empty one if that offset is refused."""
+        """Return the page at an offset; an empty page if the service refuses that offset."""
         place = {"offset": offset, "limit": self.page_size}
         params = place | {"sort_field": order.field, "sort_dir": order.direction}
         try:
@@ -82,12 +82,12 @@ class Scanner:
         return page
 
     def read_last(self, order: Order, expected: int) -> Page:
-        """Return the page that ends the collection in a unique order, looked for where so many patients would end.
+        """Return the last page in a unique order. The search begins where the expected number of patients would end.
 
         Raises:
             WindowError: The end is out of reach.
         """
-        # `last.end` rows are shown, and none from `empty_from` on
+        # the collection ends between `last.end` and `empty_from`
         last, empty_from, step = Page([], 0), 2**63, 1
         offset = max(expected - self.page_length + 1, 0)
         for _ in range(MAX_PROBES):
@@ -108,19 +108,19 @@ class Scanner:
             if empty_from - last.end >= self.page_length:
                 offset, step = min(last.end - 1 + step, (last.end + empty_from) // 2), step * 2
             else:
-                # the row that ends a full page shows itself, too, unless it is out of reach
+                # a full page is the last one if a page that begins at its last row shows nothing more
                 offset = last.end - (last.end == empty_from)
         raise self._make_window_error(empty_from)
 
     def read_newest(self, order: Order) -> Page:
-        """Return the page with which the instants of a newest-first order begin, usually the first one.
+        """Return the first page with instants in a newest-first order, usually the first of all.
 
-        Some databases put rows without an instant in front of all others. There, bisection finds where they end.
+        Some databases sort nulls first. There, bisection finds where they end.
         """
         page = self.read_page(order)
         low, high = 0, page.total_items
         for _ in range(MAX_PROBES):
-            # an unloadable record may be of either kind: to begin too early leaves nothing out
+            # a rejected record counts as one with an instant: beginning too early misses nothing
             instants = [isinstance(row, Rejected) or row.get(order.field) for row in page.rows]
             if instants and not instants[0]:
                 if instants[-1] or self._ends_as_counted(page):
@@ -138,9 +138,9 @@ class Scanner:
     def read_pages(
         self, order: Order, *, first: Page | None = None, after: End | None = None, to_the_end: bool = True
     ) -> Generator[tuple[Page, End]]:
-        """Yield the pages of the collection in an order, each without the rows of the one before it.
+        """Yield the pages of the collection in an order, each without the rows of the page before.
 
-        A patient that keeps its place in the order during the scan is in one of them, whatever happens to others.
+        A patient that keeps its place in the order is on one of them, whatever happens to the others.
 
         Args:
             order: The order.
@@ -183,7 +183,7 @@ class Scanner:
                 page = ahead.read(end.offset)
 
     def _read_contiguous(self, end: End, page: Page, order: Order, ahead: ReadAhead) -> Page:
-        """Return a page that is contiguous with an end: this one, or one from further back."""
+        """Return this page if it is contiguous with an end, otherwise a contiguous page from further back."""
         back = max(self.page_length // 2, 1)
         while page.offset > 0 and not is_contiguous(end, page, order):
             page = ahead.read(max(0, min(page.offset, end.offset) - back))
@@ -191,7 +191,7 @@ class Scanner:
         return page
 
     def _is_last(self, page: Page, order: Order) -> bool:
-        # a full page may hide another row: the total may have been counted before a row came in front of the others
+        # a full page is never taken for the last one: the total may be older than a row inserted in front
         if len(page.rows) >= self.page_length:
             return False
         return page.end == page.total_items or not self.read_page(order, page.end).rows
@@ -216,7 +216,7 @@ class Scanner:
 
 
 class ReadAhead:
-    """Reads pages, the more of them ahead of time the longer it goes on: a small run wastes no request."""
+    """Reads pages ahead, more of them the longer a scan takes, so that a small run wastes no request."""
 
     def __init__(self, read_page: Callable[[int], Page], max_parallel_requests: int) -> None:
         self._read_page = read_page

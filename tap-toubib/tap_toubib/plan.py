@@ -19,7 +19,7 @@ class Order:
     Attributes:
         field: The column that patients are sorted by.
         direction: `asc` or `desc`.
-        is_instant: Whether the field holds instants, which sort as text in the same way.
+        is_instant: Whether the field holds instants. As text they sort in the same order.
     """
 
     field: str
@@ -28,22 +28,22 @@ class Order:
 
     @property
     def is_unique(self) -> bool:
-        """Whether no two patients have the same value: equal ones change places from one request to the next."""
+        """Whether no two patients share a value: rows of equal value can change places between requests."""
         return self.field in {PRIMARY_KEY, EMAIL}
 
     def is_changed(self, record: Record, since: str) -> bool:
-        """Return whether a patient changed since an instant. Creation counts only for a patient that never changed."""
+        """Return whether a patient changed since an instant. Creation counts only without an update."""
         if self.field == CREATED_AT and record.get(UPDATED_AT):
             return False
         instant: str | None = record.get(self.field)
         return instant is not None and instant >= since
 
     def is_past(self, page: Page, since: str) -> bool:
-        """Return whether no patient behind a page, newest first, can have changed since an instant."""
+        """Return whether no patient after this page, newest first, can have changed since an instant."""
         instants = [record.get(self.field) for record in page.records]
         if instants and instants[-1]:
             return bool(instants[-1] < since)
-        # a database sorts patients without an instant either behind all others or in front of them
+        # databases sort nulls either last or first
         return any(instants)
 
 
@@ -56,7 +56,7 @@ class Plan:
 
     Attributes:
         load: For reading everything: the order with the fewest equal values, in which changes move the fewest patients.
-        changes: For reading changes, newest first, each until the bookmark; empty if the API cannot sort by change.
+        changes: For reading changes, newest first, back to the bookmark; empty if the API cannot sort by change.
     """
 
     load: Order
@@ -64,7 +64,7 @@ class Plan:
 
     @property
     def is_by_id(self) -> bool:
-        """Whether everything is read by id, so that patients keep their places from one run to the next."""
+        """Whether everything is read by id. In this order, patients keep their offsets between runs."""
         return self.load == BY_ID
 
 

@@ -27,7 +27,7 @@ class Progress:
             return
         self._logged_at = now
         rate = (done - self._began_with) / (now - self._began_at) if now > self._began_at else 0
-        # more came, or most were deleted, since they were counted
+        # the API may have counted before patients came or were deleted
         total = None if total is None else max(total, done)
         fields = {"done": done, "total": total, "rate": rate}
         if total is None:

@@ -1,11 +1,11 @@
 """Find patients deleted from the source, and patients that earlier runs missed.
 
-Sorted by id, a patient has a rank in the source and one among the known ids. Between two patients whose ranks are both
-known, the source must have as many patients as the known ids; where it does not, a page is read in the middle. So a
-difference is found in about log2(patients / page length) requests, and neighbouring ones are found together.
+Sorted by id, each patient has a rank in the source and a rank among the known ids. Between two patients of known rank,
+both must have equally many patients; if not, a page in the middle is read. So a difference costs about
+log2(patients / page length) requests, and neighbouring differences share them.
 
-If as many patients were deleted as were missed, the numbers agree, and only a page with one of them shows it. Therefore
-each run reads one page at random.
+If equally many patients were deleted and missed, the counts agree, and only a page with one of these patients shows it.
+So each run also reads one random page.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Reconciliation:
     Args:
         scanner: Reads the pages; its client confirms deletions.
         known: The ids of all patients delivered so far.
-        total_items: How many patients the API said last that it has.
+        total_items: The API's latest count of patients.
         max_deleted_percent: The setting.
         logger: Receives a warning where deletions cannot be found by rank.
     """
@@ -65,11 +65,11 @@ class Reconciliation:
         self._logger = logger
         # the ids expected in the source; each page corrects them
         self._expected = known.copy()
-        # known ids that it did not show at their place; some may have moved, so deletions are confirmed
+        # known ids that the source did not show at their rank; some may only have moved, so deletions are confirmed
         self._absent = KnownIds()
 
     def check_deletion_limit(self, deletions: int) -> None:
-        """End the run if it would delete more patients than a sound source loses from one run to the next."""
+        """End the run if it would mark more patients as deleted than `max_deleted_percent` allows."""
         is_single = deletions == 1 < len(self._known)
         if deletions > len(self._known) * self._max_deleted_percent / 100 and not is_single:
             raise FatalAPIError(
@@ -79,7 +79,7 @@ class Reconciliation:
             )
 
     def read_differences(self) -> Iterator[Page]:
-        """Yield pages of patients that are not known, then tombstones, both found by rank."""
+        """Yield pages of unknown patients, then tombstones; both are found by rank."""
         try:
             for page in self._search():
                 self._total_items = page.total_items
@@ -92,7 +92,7 @@ class Reconciliation:
         yield from self.read_tombstones(self._absent)
 
     def read_tombstones(self, absent: KnownIds) -> Iterator[Page]:
-        """Yield a tombstone for each of these patients whose deletion the source confirms."""
+        """Yield a tombstone for each absent patient whose deletion the source confirms."""
         self.check_deletion_limit(len(absent))
         with ThreadPoolExecutor(self._scanner.max_parallel_requests) as executor:
             answers = executor.map(self._scanner.client.is_deleted, absent)
@@ -103,7 +103,7 @@ class Reconciliation:
                     yield Page([tombstone], self._total_items, read_at=deleted_at)
 
     def _search(self) -> Iterator[Page]:
-        """Yield the pages that were read: their rows include all patients found to be missing among the known ids."""
+        """Yield every page that the search reads. Their rows include all patients that the known ids lack."""
         # start with the last page: patients created during this run have the highest ids
         page = self._scanner.read_last(BY_ID, max(self._total_items, len(self._known)))
         yield page
@@ -114,7 +114,7 @@ class Reconciliation:
             return
         if first is not None:
             self._settle([*ranks], first - 1, None)
-        # one page at random, even if all numbers agree
+        # one random page, even if all counts agree
         rest = Interval(None, -1, first, page.offset)
         page = self._scanner.read_page(BY_ID, randrange(page.offset))  # noqa: S311  # not a secret
         yield page
@@ -131,7 +131,7 @@ class Reconciliation:
                 intervals += self._split(interval, page)
 
     def _split(self, interval: Interval, page: Page) -> list[Interval]:
-        """Return the parts of an interval that a page leaves unread; none if the collection moved it out of there."""
+        """Return the parts of an interval before and after a page; none if the page shows no id of the interval."""
         ranks = _rank(page)
         low, high = interval.low, interval.high
         ids = [each for each in ranks if (low is None or low < each) and (high is None or each < high)]
@@ -144,7 +144,7 @@ class Reconciliation:
         ]
 
     def _settle(self, shown: list[int], low: int | None, high: int | None) -> None:
-        """Compare all ids that the source showed between two others with the expected ones."""
+        """Compare all ids that the source showed between two ids with the expected ones."""
         between = self._expected.select_between(low, high)
         self._absent.update(between - KnownIds(shown))
         self._expected.discard(between)

@@ -1,6 +1,6 @@
-"""Pages of patients: decoding them, and rejecting the records that a loader could not take.
+"""Decode pages of patients, and reject records that a loader could not take.
 
-A page is decoded and checked against the discovered types in one pass. Only a page that fails is taken apart.
+A page is decoded and checked against the discovered types in one pass. Only a page that fails is checked by record.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ CONVERTERS: dict[str, Callable[[Any], object]] = {"date": date.isoformat, "date-
 FIELD_IN_MESSAGE = re.compile(r"at `\$\.([^`]*)`|field `([^`]*)`")
 
 MOST_DIGITS = 4_300
-"""Of an integer that Python reads."""
+"""Python reads no longer integers."""
 
 
 class Meta(msgspec.Struct):
-    """The part of a page's `meta` that is used."""
+    """The used part of a page's `meta`."""
 
     total_items: Annotated[int, msgspec.Meta(ge=0, le=INT64["maximum"])]
 
@@ -75,7 +75,7 @@ class Page:
         rows: The rows in the answer's order: loadable records, whose instants are text in UTC with microseconds, and
             rejected ones.
         total_items: How many patients the API says it has.
-        offset: The place of the first row in the collection.
+        offset: The offset of the first row in the collection.
         read_at: When the page was read.
     """
 
@@ -86,7 +86,7 @@ class Page:
 
     @property
     def end(self) -> int:
-        """The offset behind its last row."""
+        """The offset after the last row."""
         return self.offset + len(self.rows)
 
     @cached_property
@@ -162,7 +162,7 @@ class PageDecoder:
 
 
 def parse_page(body: bytes) -> Envelope[Any]:
-    """Return a page with its records unchecked; also one that holds invalid Unicode, NaN or integers of any length.
+    """Return a page with unchecked records. It may hold invalid Unicode, NaN or integers of any length.
 
     Raises:
         ValueError: The body is not a page; the message holds no value of it.
@@ -204,7 +204,7 @@ def list_ids(rows: Iterable[Record | Rejected]) -> list[int]:
 
 
 def _parse_integer(digits: str) -> int | float:
-    # a longer one becomes infinite, and JSON has no infinite numbers
+    # a longer one becomes infinite and is rejected, since JSON has no infinity
     return int(digits) if len(digits) <= MOST_DIGITS else float(digits)
 
 

@@ -17,11 +17,11 @@ class Scope:
 
     Attributes:
         kind: `first_load`, `changes` or `full`, as `syncs` names it.
-        since: The instant from which on changes are read; None to read everything.
-        checkpoint: Where an interrupted first load goes on.
+        since: The instant to read changes from; None to read everything.
+        checkpoint: Where an interrupted first load continues.
         is_resumable: Whether the run leaves checkpoints.
-        has_all_ids: Whether the run can collect the ids of the patients from the first one on. A part of them is not
-            enough: patients before the checkpoint or the bookmark would be taken for new ones.
+        has_all_ids: Whether the run collects ids from the first patient on. With a partial set, patients before the
+            checkpoint or the bookmark would look new.
         skips_repeated: Whether records that the last run emitted are left out.
     """
 
@@ -39,7 +39,7 @@ def choose_scope(config: Mapping[str, Any], state: State, plan: Plan) -> Scope:
     has_ids_file = bool(config.get("known_ids_file"))
     bookmark = None if is_full_refresh else state.bookmark
     is_first = bool(plan.changes) and not state.bookmark and not state.synced_at
-    # only by id, patients keep their offsets from one run to the next; a full refresh counts as a whole or not at all
+    # only by id do patients keep their offsets between runs; a full refresh is all or nothing
     is_resumable = is_first and plan.is_by_id and not is_full_refresh
     if is_resumable and state.checkpoint:
         return Scope("first_load", checkpoint=state.checkpoint, is_resumable=True, has_all_ids=False)
@@ -47,7 +47,7 @@ def choose_scope(config: Mapping[str, Any], state: State, plan: Plan) -> Scope:
     if start_date := config.get("start_date"):
         instants.append(shift(start_date))
     if instants and plan.changes:
-        # after a run that failed, the destination can hold newer observations than the state knows of
+        # after a failed run, the destination can hold newer observations than the state covers
         skips_repeated = bool(bookmark) and not has_ids_file
         return Scope("changes", max(instants), has_all_ids=not state.bookmark, skips_repeated=skips_repeated)
     if is_first and not has_ids_file:

@@ -26,7 +26,7 @@ class State(msgspec.Struct):
 
     Attributes:
         replication_key_value: The bookmark.
-        synced_at: The begin of the last run that ended well.
+        synced_at: When the last successful run began.
         known_ids: The ids of all current patients; None if the last run could not keep them.
         emitted: Digests of the records that the last run emitted and the next one reads again, by id.
         checkpoint: How far an interrupted first load came.

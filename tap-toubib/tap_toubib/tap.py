@@ -109,7 +109,7 @@ class TapToubib(Tap):
     ).to_dict()
 
     def __init__(self, *, config: Mapping[str, Any] | None = None, **options: Any) -> None:
-        """Replace settings that are null by their defaults."""
+        """Replace null settings with their defaults."""
         given = {name: value for name, value in (config or {}).items() if value is not None}
         super().__init__(config=given, **options)
 
@@ -133,13 +133,13 @@ class TapToubib(Tap):
         return complete(api, self.client, entry.schema.to_dict().get("properties", {}) if entry else None)
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Check the state and keep it as it is: a run that fails passes it on unchanged."""
+        """Check the state. A run that fails passes it on unchanged."""
         read_state(state)
         if "bookmarks" in state:
             self.state["bookmarks"] = deepcopy(state["bookmarks"])
 
     def discover_streams(self) -> Sequence[Stream]:
-        """Return the streams; the SDK reads patients first, by name, and the others report on them."""
+        """Return the streams. The SDK sorts them by name: patients come first, and the others report on them."""
         try:
             to_utc(datetime.fromisoformat(self.config.get("start_date", "1970-01-01")))
         except ValueError as error:
@@ -151,7 +151,7 @@ class TapToubib(Tap):
         return [patients, rejected, SyncsStream(self, patients)]
 
     def setup_mapper(self) -> None:
-        """Map the streams by their own metadata, since a catalog cannot deselect all that it names."""
+        """Map each stream by its own metadata: a catalog cannot deselect every column."""
         super(Tap, self).setup_mapper()
         for stream in self.streams.values():
             schema = get_selected_schema(stream.name, stream.effective_schema, stream.mask)

@@ -38,7 +38,7 @@ def now() -> str:
 
 
 def to_json_text(value: object) -> str:
-    """Return a value of any type as JSON text, with its keys sorted."""
+    """Return a value of any type as JSON text with sorted keys."""
     return msgspec.json.encode(value, order="deterministic").decode()
 
 

@@ -3,7 +3,7 @@
 import duckdb
 
 HARMLESS = ("Binder", "Catalog", "IO", "Out of Memory", "Parser", "Permission", "Transaction")
-"""How those messages of DuckDB begin that hold only SQL, names and paths; all others can quote a value."""
+"""The start of DuckDB's messages that hold only SQL, names and paths; all others can quote a value."""
 
 
 class LoadError(Exception):

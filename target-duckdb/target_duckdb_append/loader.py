@@ -44,7 +44,7 @@ class Loader:
         """Load Singer messages, one a line.
 
         Raises:
-            LoadError: A message cannot be loaded. What was committed before it stays.
+            LoadError: A message cannot be loaded. Earlier commits stay.
             OSError: The disk is full, for instance.
         """
         with self._open_files:
@@ -99,7 +99,7 @@ class Loader:
             file.unlink()
 
     def _commit(self) -> None:
-        """Append the collected records. Then the last state is due: everything before it is in the database."""
+        """Append the collected records, then pass on the last state."""
         for stream, file in self._files.items():
             file.flush()
             self._tables[stream].append(Path(file.name))

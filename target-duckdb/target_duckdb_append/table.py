@@ -1,4 +1,4 @@
-"""The table of a stream: its columns, and the one way in which rows get into it."""
+"""The table of a stream."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -49,7 +49,7 @@ class Table:
                 raise LoadError(f"Cannot load {self._stream}: its schema gives no type for the field {name}")
 
     def _create(self, columns: Mapping[str, str]) -> None:
-        """Create the table, an empty one again if its columns are others or in another order."""
+        """Create the table. Replace an empty one whose columns differ or are in another order."""
         definition = f"{self._name} ({', '.join(f'{quote(name)} {kind}' for name, kind in columns.items())})"
         self._connection.execute(f"create table if not exists {definition}")
         is_empty = not self._connection.execute(f"select 1 from {self._name} limit 1").fetchone()
@@ -81,7 +81,7 @@ class Table:
                 self._connection.execute(f"comment on column {self._name}.{quote(name.lower())} is '{text}'")
 
     def _read_clock(self) -> str:
-        """Return the expression for now, which is later than every earlier load whatever the machine's clock shows."""
+        """Return an SQL expression for now, later than every earlier load even if the clock was set back."""
         query = f"select max(_sdc_batched_at) + interval 1 microsecond from {self._name}"
         [(floor,)] = self._connection.execute(f"select ({query})::varchar").fetchall()
         # now() is the start of the transaction
@@ -103,7 +103,7 @@ class Table:
 
     @contextmanager
     def _explain(self, *files: Path) -> Iterator[None]:
-        """Turn an error of DuckDB into one that names the stream and, if a value is at fault, the field."""
+        """Raise a LoadError for an error of DuckDB; it names the stream and, if a value is at fault, the field."""
         try:
             yield
         except duckdb.Error as error:

@@ -19,19 +19,19 @@ from toubib_connector.log import COLORS, has_terminal, say
 
 TAP, LOADER, DBT = "tap-toubib", "target-duckdb", "dbt"
 ERROR_PRIORITY = [LOADER, TAP, DBT, "meltano"]
-"""Whose error is the reason of a failed run: when the loader fails, the tap and Meltano fail, too."""
+"""Whose error is the reason of a failed run, first to last: if the loader fails, the tap and Meltano fail, too."""
 
 LABELS = {TAP: "Patients", DBT: "Documentation" if "dbt:docs" in sys.argv else "Models and tests"}
 NOTHING_TO_BUILD = "Nothing to build"
 LINE_EVERY = 25
-"""Percent of the patients between two lines where there is no terminal."""
+"""Percent of the patients between two lines without a terminal."""
 
 
 class DbtEvents(logging.Filter):
     """Parses dbt's structured log, as Meltano does for plugins of the Singer SDK."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Replace a line of JSON by its message; return whether there is one."""
+        """Replace a JSON line with its message; return whether it has one."""
         event = record.msg
         if not isinstance(event, dict) or event.get("name") != DBT:
             return True
@@ -39,7 +39,7 @@ class DbtEvents(logging.Filter):
             line = json.loads(event["event"])
             info, data = line["info"], line["data"]
         except (ValueError, LookupError, TypeError):
-            # not from dbt's log: a further line of a value that an error quotes, for instance
+            # not from dbt's log, such as a further line of a quoted value
             return True
         event |= {"event": info["msg"], "level": info["level"], "plugin_logger": info["name"]}
         if info["name"] in {"LogModelResult", "LogTestResult"}:
@@ -57,7 +57,7 @@ def make_formatter() -> logging.Formatter:
 
 
 class Times(ProgressColumn):
-    """How long a step has taken and, where it can be estimated, will take."""
+    """The time that a step has taken and, if it can be estimated, the time left."""
 
     def render(self, task: Task) -> Text:
         """Return both with their labels."""
@@ -97,7 +97,7 @@ class Display(logging.Handler):
         self._warnings: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Show a record, if it is one for a person. A failure of the display does not fail the run."""
+        """Show a record if it is for people. A failure of the display does not fail the run."""
         if self._file is None or not isinstance(record.msg, dict):
             return
         try:
@@ -120,9 +120,9 @@ class Display(logging.Handler):
         if level >= logging.ERROR:
             self._keep_error(plugin, event)
         elif level == logging.WARNING:
-            # Meltano's own warnings are for developers, and dbt repeats those that are not results
+            # Meltano's own warnings are for developers, and dbt's other warnings repeat results
             is_for_people = "done" in event if plugin == DBT else plugin != "meltano"
-            # discovery and the run itself warn of the same
+            # discovery and the run give the same warnings
             if is_for_people and message not in self._warnings:
                 self._warnings.add(message)
                 self._print(f"Warning: {message}", plugin, "warning")
@@ -178,13 +178,13 @@ class Display(logging.Handler):
             message = ": ".join(filter(None, [self._errors.get(DBT), message]))
         self._errors[plugin] = message
         if (event.get("exit_codes") or {}).get("loaders") == 1:
-            # the loader writes plain text, the reason last; a signal would have ended it without one
+            # with exit code 1, the loader's last line is the reason
             self._errors[LOADER] = ""
 
     def _describe(self) -> dict[str, Any]:
         """Return how far the run came, and why it failed."""
         if LOADER in self._errors:
-            # its last lines can arrive after Meltano says that it ended
+            # its last lines can arrive after Meltano reports its end
             self._errors[LOADER] = self._last_of_loader
         return {
             "reason": next((self._errors[plugin] for plugin in ERROR_PRIORITY if plugin in self._errors), None),

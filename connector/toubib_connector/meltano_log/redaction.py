@@ -20,16 +20,16 @@ HARMLESS = {
 ADVICE = re.compile(
     r"Error: The run of [\d :.+-]+ UTC had no state, so it found no deletions: run `make full-refresh`$"
 )
-"""What a data test says with DuckDB's `error`; there is no value in it."""
+"""The message of a data test, which calls DuckDB's `error`. It holds no value."""
 
 START_OF_DBT_LINE = re.compile(r"\d\d:\d\d:\d\d")
-"""How dbt's text log starts a line; one without a time continues the error before it."""
+"""The start of a line of dbt's text log. A line without a time continues the previous error."""
 
 WITHHELD = "(withheld, since it can quote a patient)"
 
 
 def redact_line(line: str) -> str:
-    """Return a line without what follows the kind of an error, unless that is harmless."""
+    """Return a line. Withhold the text after the kind of an error, unless the error is harmless."""
     error = ERROR.match(line)
     if error is None or error["kind"] in HARMLESS or ADVICE.search(line):
         return line
@@ -37,7 +37,7 @@ def redact_line(line: str) -> str:
 
 
 class Redaction(logging.Filter):
-    """Withholds the messages of errors, all of their lines, also where a plugin logs line by line."""
+    """Withholds all lines of error messages, even if a plugin logs line by line."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,10 +54,10 @@ class Redaction(logging.Filter):
         # Meltano logs with structlog: the message is a dictionary
         event: dict[str, Any] = record.msg if isinstance(record.msg, dict) else {"event": record.getMessage()}
         plugin = event.get("name", "meltano")
-        # such a message comes whole; a plugin that logs plain text sends it line by line
+        # such messages come whole; plain text of a plugin comes line by line
         if plugin == "meltano" or "plugin_logger" in event:
             self._withholding.discard(plugin)
-        # when Meltano gives up, it repeats what the plugin logged before
+        # Meltano's last error repeats the plugin's log
         message = str(event["event"]).rstrip().split(" with stderr:\n")[0]
         event["event"] = "\n".join(self._redact_lines(plugin, message.split("\n")))
         # a traceback ends with the same message

@@ -1,4 +1,4 @@
-"""The report: patients, changes and runs on one HTML page that loads nothing."""
+"""The report: patients, changes and runs on one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ DAYS = 90
 """How far back the charts of changes go."""
 
 MOST_BARS = 200
-"""In the chart of patients, which begins with the first one."""
+"""In the chart of patients, which begins on the day of the first patient."""
 
 RUNS = 100
 
 
 class Bar(NamedTuple):
-    """A bar of a chart, of a kind that has a colour: `failed`, for instance. A negative number points down."""
+    """A bar of a chart. Its kind, such as `failed`, sets the colour. A negative number points down."""
 
     place: int
     number: int
@@ -41,14 +41,14 @@ class Bar(NamedTuple):
 
 
 class Chart(NamedTuple):
-    """Bars, and the labels of all places that they can have, from the left."""
+    """Bars, and the labels of all places from the left."""
 
     bars: list[Bar]
     places: list[str]
 
 
 def write_report(destination: Destination) -> None:
-    """Draw the report into its file beside the destination."""
+    """Write the report beside the destination."""
     with destination.connect_for_reading() as connection:
         page = draw_report(connection, read_runs(destination, RUNS), destination.path.name, datetime.now(UTC))
     destination.report.write_text(page, encoding="utf-8")
@@ -62,8 +62,8 @@ def draw_report(
     Args:
         connection: To a destination after a run.
         runs: Newest first.
-        name: What to call the destination.
-        now: In UTC: where the charts end.
+        name: The destination's name.
+        now: The end of the charts, in UTC.
     """
     days = [now.date() - timedelta(days=number) for number in reversed(range(DAYS))]
     events = query(connection, "events_by_day", now=now)

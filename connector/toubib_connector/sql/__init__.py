@@ -1,4 +1,4 @@
-"""Queries for people, a file each, and how to run one."""
+"""Queries, one file each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import duckdb
 
 
 def query(connection: duckdb.DuckDBPyConnection, name: str, **parameters: Any) -> list[dict[str, Any]]:
-    """Return the rows of the query `name`.sql, each by the names of its columns. Instants are in UTC."""
+    """Return the rows of the query `name`.sql as dictionaries. Instants are in UTC."""
     connection.execute("set timezone = 'UTC'")
     connection.execute(Path(__file__).with_name(f"{name}.sql").read_text(encoding="utf-8"), parameters)
     names = [column[0] for column in connection.description or ()]

@@ -1,4 +1,4 @@
--- a patient that changed and one that was deleted; values are shown, so they must be made up
+-- a changed and a deleted patient, only of the bundled API, since values are shown
 select
   patient_id as patient,
   version_number as "no.",

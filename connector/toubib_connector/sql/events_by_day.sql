@@ -1,5 +1,5 @@
--- patients that came and that were deleted, and how many there were then, of the days with any of these up to $now; a
--- patient came when the source created it or, after a deletion, when it returned
+-- new, deleted and current patients of each day with events, up to $now; a patient is new when the source created it or,
+-- after a deletion, when it returned
 with events as (
   select
     if(version_number = 1, least(created_at, valid_from), valid_from) as happened_at,
@@ -7,7 +7,7 @@ with events as (
     0 as deleted
   from main.patients_history
   union all
-  -- a version that a change ends is followed by the next one at once: the two cancel each other out
+  -- a version that ends by a change cancels out with the next version, which begins at the same instant
   select
     valid_to,
     if(ended_by = 'change', -1, 0),

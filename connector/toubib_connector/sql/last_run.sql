@@ -1,4 +1,4 @@
--- What a run brought: counted over everything that was loaded since the last build, by failed runs, too.
+-- The changes of a run: counted over everything loaded since the last build, by failed runs, too.
 with loaded as (
   select id, _sdc_deleted_at, _sdc_sync_started_at
   from raw.patients

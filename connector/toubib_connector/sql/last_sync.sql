@@ -1,4 +1,4 @@
--- The last run that read to the end, and whether the state fits it; no row where there is none.
+-- The last complete sync, and whether the state fits it; no row if there is none.
 select
   arg_max(is_bundled_api, started_at) as is_bundled_api,
   arg_max(api_url, started_at) as api_url,

@@ -1,4 +1,4 @@
--- of each record its id, if that is a number, and the field, never a value
+-- the id of each record, if it is a number, and the field, never a value
 with last_run as (
   select max(started_at) as started_at from raw.syncs
 ),

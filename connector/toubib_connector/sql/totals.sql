@@ -1,4 +1,4 @@
--- what the source had at the last sync, and what the destination holds; no row if nothing was loaded yet
+-- patients in the source at the last sync, and the contents of the destination; no row before the first load
 select
   started_at as source_as_of,
   coalesce(api_url, 'the API') as api_url,

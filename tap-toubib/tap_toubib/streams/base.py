@@ -23,7 +23,7 @@ class FileStream(Stream):
 
     @property
     def metadata(self) -> MetadataMapping:
-        """The catalog's metadata, in which our own columns cannot be deselected: loading depends on them."""
+        """The catalog's metadata. `_sdc_` columns cannot be deselected, since loading depends on them."""
         metadata = super().metadata
         for name in self.schema["properties"]:
             if name.startswith("_sdc_"):
@@ -31,7 +31,7 @@ class FileStream(Stream):
         return metadata
 
     def get_batch_config(self, config: Mapping[str, Any]) -> BatchFolder | None:
-        """Return the folder; None in a connection test, and where a stream map changes records: maps skip files."""
+        """Return the folder; None in a connection test, and where a stream map changes records, not files."""
         maps = [(type(each), each.stream_alias) for each in self.stream_maps]
         is_unmapped = maps == [(SameRecordTransform, self.name)]
         return self._folder if is_unmapped and self.ABORT_AT_RECORD_COUNT is None else None

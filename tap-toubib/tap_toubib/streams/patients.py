@@ -1,4 +1,4 @@
-"""The stream of the patients: all of them at first, then changed ones, and tombstones of deleted ones."""
+"""The stream of the patients."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ INSTANT = {"type": ["string", "null"], "format": "date-time"}
 
 
 class PatientsStream(FileStream):
-    """The patients: all of them at first, then the ones changed since the bookmark, and tombstones."""
+    """All patients at first, then changes since the bookmark, and tombstones of deleted patients."""
 
     name = "patients"
     primary_keys = (PRIMARY_KEY,)
@@ -71,7 +71,7 @@ class PatientsStream(FileStream):
         return [name for name in self.schema["properties"] if name in known and self.mask["properties", name]]
 
     def get_replication_key_signpost(self, context: Context | None = None) -> None:
-        """Return nothing: the bookmark that a run leaves does not depend on the records that it emits."""
+        """Return nothing: the bookmark does not depend on the emitted records."""
 
     def get_records(self, context: Context | None) -> Iterable[Record]:
         """Return the records that the destination lacks; in a connection test, one of them."""
@@ -111,10 +111,10 @@ class PatientsStream(FileStream):
         return [{name: record[name] for name in self._columns if name in record} | run for record in page.records]
 
     def _keep_state(self) -> None:
-        """Use the state that covers the records written so far in later state messages."""
+        """Make later state messages cover the records written so far."""
         if self.extraction.state:
-            # in one assignment: a signal makes the SDK write the state at any moment
+            # in one assignment: on a signal, the SDK writes the state at any moment
             self.tap_state.setdefault("bookmarks", {})[self.name] = self.extraction.state
 
     def _increment_stream_state(self, latest_record: Record, *, context: Context | None = None) -> None:
-        """Leave the bookmark: newest first, only the end of the run makes it safe to move on."""
+        """Leave the bookmark alone: changes come newest first, so only the end of a run can move it."""

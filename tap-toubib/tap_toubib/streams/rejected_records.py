@@ -30,7 +30,7 @@ class RejectedRecordsStream(FileStream):
     _is_announced = False
 
     def write(self, page: Page, sync_started_at: str) -> None:
-        """Emit the rejected records of a page, before a state can pass them by."""
+        """Emit the rejected records of a page, before any state that covers the page."""
         if not self.selected or not page.rejected:
             return
         if not self._is_announced:

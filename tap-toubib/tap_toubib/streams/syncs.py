@@ -20,7 +20,7 @@ COUNT = th.IntegerType(**INT64)
 
 
 class SyncsStream(Stream):
-    """One record a run: what it did, and from which bookmark to which."""
+    """One audit record for each run."""
 
     name = "syncs"
     schema = th.PropertiesList(
@@ -45,7 +45,7 @@ class SyncsStream(Stream):
 
     @property
     def metadata(self) -> MetadataMapping:
-        """The catalog's metadata, in which nothing can be deselected: the history depends on it."""
+        """The catalog's metadata. No column can be deselected, since the history depends on them."""
         metadata = super().metadata
         metadata.root.inclusion = Metadata.InclusionType.AUTOMATIC if self._patients.selected else None
         metadata.root.selected = self._patients.selected
