@@ -74,7 +74,7 @@ change: build ## Change patients of the bundled API; UPDATE=3 CREATE=2 REMOVE=1
 ##@ Installing
 build: build-$(RUNNER) ## Install everything: the image toubib_connector, or the local virtual environments
 
-clean: ## Remove what was installed; the data stay
+clean: ## Remove all installations; the data stay
 	@rm -rf .venv .venvs .meltano .bench .demo .*_cache .hypothesis {transform,spark}/{logs,target}
 
 ##@ Developing, which needs Python also beside Docker
@@ -168,7 +168,7 @@ endif
 
 # -- spark/ -------------------------------------------------------------------------------------------------------------
 
-build-spark: build-local .meltano/spark-installed ## Install what a Spark cluster needs beside Java 17; see spark/
+build-spark: build-local .meltano/spark-installed ## Install Spark and its plugins, which need Java 17; see spark/
 
 test-spark: build-spark .venvs/dev/installed ## Compare the tables on a Spark cluster, started for it, with DuckDB's
 	@PYTHONPATH=spark/tests .venvs/dev/bin/pytest spark/tests $(PYTEST_ARGS)
