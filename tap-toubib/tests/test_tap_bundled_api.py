@@ -21,13 +21,13 @@ def test_first_load_then_changes(run: Runner, bundled_api: Serve, tmp_path: Path
     first = run(api_url=url)
     assert Counter(first.ids) == Counter(range(1, 251))
     assert first.bookmark == max(record["updated_at"] for record in first.records())
-    # for the columns, the newest, three to load, the last one again, and two to compare by rank
+    # columns, newest page, three pages, the last page again, and two to reconcile
     assert first.sync["requests"] == 8
     changes = change(tmp_path / "toubib.sqlite", updates=4, creations=3, seed=1)
     second = run(api_url=url, bookmark=first.bookmark, lookback_seconds=0)
     [newest] = [record["id"] for record in first.records() if record["updated_at"] == first.bookmark]
     assert set(second.ids) - {newest} == {*changes.updated, *changes.created} - {newest}
-    # one for the columns, which a catalog makes needless
+    # newest page and columns; with a catalog, the columns cost none
     assert second.sync["requests"] == 2
 
 
@@ -48,8 +48,8 @@ TestTap = get_tap_test_class(
 """
 
 
-def test_the_tests_that_the_sdk_has_for_taps_pass(bundled_api: Serve, tmp_path: Path) -> None:
-    # they look at the API when they are collected
+def test_the_sdks_own_tests_for_taps_pass(bundled_api: Serve, tmp_path: Path) -> None:
+    # collecting these tests needs the API, so pytest runs after it was started
     (tmp_path / "test_suite.py").write_text(SUITE)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:fastapi-sqla", str(tmp_path)]
     environment = os.environ | {"API_URL": bundled_api(20)}

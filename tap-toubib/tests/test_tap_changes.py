@@ -86,7 +86,7 @@ def test_a_change_in_the_future_does_not_move_the_bookmark(api: Api, run: Runner
     api.rows[2]["updated_at"] = "2999-01-01T00:00:00Z"
     output = run(bookmark=bookmark)
     assert output.bookmark == day(7)
-    # by a clock that is far behind this one's
+    # changed by a clock that is far behind this one
     api.add(8, updated_at="2024-01-07T01:00:00Z")
     assert set(run(bookmark=output.bookmark).ids) == {3, 7, 8}
 

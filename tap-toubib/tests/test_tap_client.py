@@ -304,7 +304,7 @@ def test_name_that_does_not_resolve_is_tried_again(connect: Connect, monkeypatch
         asked.append(host)
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    # the network of the tests may know names that it should not, or answer late
+    # the network may resolve any name, or slowly
     monkeypatch.setattr("socket.getaddrinfo", resolve)
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)

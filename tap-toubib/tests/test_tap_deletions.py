@@ -110,7 +110,7 @@ def test_patients_that_moved_out_of_sight_are_not_taken_for_deleted(api: Api, ru
     state = loaded(1_000)
     hidden = [row for row in api.rows if row["id"] in {300, 301}]
     remove(api, 300, 301)
-    # they are back when they are asked for one by one
+    # they return before the tap asks for them one by one
     api.before_one = lambda: api.rows.extend(hidden)
     output = run(state=state)
     assert sorted(api.confirmed) == [300, 301]
@@ -260,7 +260,7 @@ def test_a_service_that_ignores_the_offset_fails_the_run(
 
 def test_a_service_that_does_not_sort_by_id_fails_the_run(api: Api, run: Runner, loaded: Load) -> None:
     state = loaded(300)
-    # it sorts them as text
+    # the service sorts ids as text
     for row in api.rows:
         row["id"] = str(row["id"])
     with pytest.raises(FatalAPIError, match=r"does not keep the order it was asked for \(id\)"):
@@ -373,7 +373,7 @@ def test_ids_of_the_destination_replace_the_ids_of_the_state(run: Runner, loaded
     output = run(state=state, known_ids_file=str(path))
     assert output.sync["kind"] == "changes"
     assert deleted(output) == [101]
-    # the destination lacks the one, although the last run emitted it
+    # the last run emitted patient 1, but the destination lacks it
     assert output.ids == [1, 101]
 
 

@@ -381,7 +381,7 @@ def test_columns_that_are_not_documented_are_found_on_the_first_page(
     assert len(api.pages) == 1
     assert "does not name it: a\"b'c, phone" in caplog.text
     assert "Zq7marker" not in caplog.text
-    # the run that follows has a catalog, and need not look
+    # the next run has a catalog and does not read the page
     again = discover(connect(), found.schema["properties"])
     assert again == found
     assert len(api.pages) == 1

@@ -54,7 +54,7 @@ def test_scan_that_is_thrown_back_to_its_first_page_for_ever_fails_the_run(
     patient = {"created_at": day(1), "updated_at": day(1)}
 
     def page(query: dict[str, str]) -> Row:
-        # the first page is another one each time, and no later one begins where it ends
+        # the first page always differs, and the second is never contiguous
         first = len(api.pages) if query["offset"] == "0" else 10**6
         return {"data": [{"id": first + place, **patient} for place in range(5)], "meta": {"total_items": 50}}
 

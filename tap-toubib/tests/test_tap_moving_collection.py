@@ -21,7 +21,7 @@ from .conftest import Runner
 
 OPENING = datetime(2024, 1, 1, tzinfo=UTC)
 LONGEST_TRANSACTION = timedelta(seconds=50)
-"""Of this service; the tap's default lookback is longer."""
+"""Of the service; the default lookback of the tap is longer."""
 
 FORMS: dict[str, Callable[[datetime], str]] = {
     "Z": lambda instant: instant.isoformat().replace("+00:00", "Z"),
@@ -229,6 +229,6 @@ def test_patients_that_do_not_move_are_read_and_a_quiet_run_completes_the_rest(
 
     clinic: Any = partial(Clinic, api, run, sortable, nullable)
 
-    # the game goes by its seed: no smaller one plays it again
+    # a seed decides the moves, so shrinking would not reproduce a failure
     without_shrinking = settings(stateful_step_count=6, phases=[Phase.generate])
     run_state_machine_as_test(clinic, settings=without_shrinking)

@@ -35,7 +35,7 @@ def test_the_state_holds_a_checkpoint_and_nothing_else(run: Runner, state: dict[
     kinds = [each["type"] for each in run.output.messages]
     written = run.output.messages[: len(kinds) - kinds[::-1].index("STATE")]
     ids = [each["record"]["id"] for each in written if each["type"] == "RECORD"]
-    # records leave one by one: the state comes before the page has ended
+    # single records: the state comes before the end of the page
     last_id = 16 if run.folder else 11
     assert {*range(1, last_id + 1)} <= {*ids} <= {*range(1, 17)}
     checkpoint = {"offset": last_id - 1, "last_id": last_id, "high_water": "2024-01-30T00:00:00.000000Z"}
@@ -59,7 +59,7 @@ def test_the_next_run_goes_on_from_there_and_looks_for_no_deletions(
         "replication_key_value": "2024-01-30T00:00:00.000000Z",
         "synced_at": output.sync["started_at"],
     }
-    # not in later runs either, until all ids were read
+    # later runs look for none either, until a full refresh has read all ids
     del api.rows[4]
     assert not run(state=output.state).ids
     full = run(state=output.state, full_refresh=True, max_deleted_percent=100)
@@ -114,18 +114,18 @@ def test_late_commits_while_the_load_was_interrupted_are_caught_up(
     assert 2 in run(state=state, page_size=6).ids
 
 
-def test_a_checkpoint_by_ids_of_another_type_is_not_relied_on(run: Runner, api: Api, state: dict[str, Any]) -> None:
+def test_a_checkpoint_with_ids_of_another_type_is_not_used(run: Runner, api: Api, state: dict[str, Any]) -> None:
     api.offer("id", "created_at", "updated_at", id={"type": "string"})
     for row in api.rows:
         row["id"] = f"P{row['id']:02}"
     assert set(run(state=state, page_size=6).ids) == {row["id"] for row in api.rows}
 
 
-def test_ids_that_are_text_compare_by_the_rules_of_the_service(run: Runner, api: Api, state: dict[str, Any]) -> None:
+def test_text_ids_compare_by_the_rules_of_the_service(run: Runner, api: Api, state: dict[str, Any]) -> None:
     api.offer("id", "created_at", "updated_at", id={"type": "string"})
     for row in api.rows:
         row["id"] = f"P{row['id']:02}"
-    # for this service small letters and capitals are one: only before the checkpoint there is a small one
+    # this service ignores case, so `p11` sorts like `P11`
     state["bookmarks"]["patients"]["checkpoint"] |= {"offset": 10, "last_id": "p11"}
     del api.rows[:4]
     assert set(run(state=state, page_size=6).ids) >= {f"P{patient}" for patient in range(12, 31)}

@@ -137,7 +137,7 @@ def test_the_health_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.splitlines() == [f"GET {url}/health:", '"OK"']
 
 
-def test_only_the_bundled_api_says_that_it_is(tmp_path: Path) -> None:
+def test_only_the_bundled_api_is_recognised_as_bundled(tmp_path: Path) -> None:
     with bundled_api(tmp_path / "toubib.sqlite") as bundled:
         assert check_health(bundled.url, settings()).is_bundled
     for info in ({}, {"x-bundled-api": False}, {"x-bundled-api": "true"}):

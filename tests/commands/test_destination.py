@@ -49,7 +49,7 @@ def test_of_two_runs_the_second_leaves(destination: Destination) -> None:
         pass
 
 
-def test_a_part_of_a_killed_run_that_outlives_it_keeps_the_lock(destination: Destination) -> None:
+def test_a_process_that_outlives_its_killed_run_keeps_the_lock(destination: Destination) -> None:
     killed = subprocess.Popen(
         [sys.executable, "-c", LOCK_AND_START_ANOTHER, destination.path], stdout=subprocess.PIPE, text=True
     )
@@ -74,7 +74,7 @@ def test_tools_know_the_folder_by_a_plain_name(tmp_path: Path, folder: str, name
         path = destination.path_for_tools
         assert path.parents[2] == Path(tempfile.gettempdir())
         subprocess.run([sys.executable, "-c", WRITE_AND_DIE, path], check=True)
-        # the log of writes of a killed process is beside the file, not beside the link, which goes with the run
+        # a killed process leaves its write-ahead log beside the file, not beside the link, which ends with the run
         assert Path(f"{destination.path}.wal").exists()
         assert destination.alias.resolve() == destination.work_folder
         assert {path.stat().st_mode & 0o777 for path in (destination.work_folder, destination.scratch)} == {0o700}
@@ -83,7 +83,7 @@ def test_tools_know_the_folder_by_a_plain_name(tmp_path: Path, folder: str, name
         assert connection.sql("from kept").fetchall() == [(1,)]
 
 
-def test_two_destinations_have_different_aliases_and_each_the_same_again(tmp_path: Path) -> None:
+def test_each_destination_has_its_own_constant_alias(tmp_path: Path) -> None:
     aliases = [Destination(tmp_path / name).alias for name in ("a.duckdb", "b.duckdb", "a.duckdb")]
     assert aliases[0] == aliases[2] != aliases[1]
 

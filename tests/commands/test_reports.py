@@ -99,7 +99,9 @@ def test_status_shows_the_runs_and_what_the_destination_holds(loaded: Destinatio
     assert re.search(r"clinic.duckdb has \d+\.\d MB", outcome.stdout)
 
 
-def test_status_of_nothing(tmp_path: Path, destination: Destination, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_without_runs_or_a_file_says_so(
+    tmp_path: Path, destination: Destination, capsys: pytest.CaptureFixture[str]
+) -> None:
     outcome = destination.run("status")
     assert outcome.returncode == 1
     assert outcome.stdout == f"Error: {destination.path} does not exist yet; `make run` creates it.\n"
@@ -248,7 +250,7 @@ def test_the_report_says_that_source_and_destination_differ(tmp_path: Path) -> N
     assert "The source had 12,345 patients" in page.text
 
 
-def test_the_report_of_nothing_says_so(tmp_path: Path) -> None:
+def test_a_report_without_runs_says_so(tmp_path: Path) -> None:
     page = draw(tmp_path)
     assert "Nothing was loaded yet." in page.words
     assert page.charts == []

@@ -65,7 +65,7 @@ def make(environment: dict[str, str]) -> Settings:
     return Settings(Destination(PROJECT / "x.duckdb"), environment)
 
 
-def test_the_command_line_goes_before_the_environment_and_that_before_dotenv(
+def test_the_command_line_overrides_the_environment_which_overrides_dotenv(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / ".env").write_text("export API_BASEURL='http://c'\nDESTINATION_DUCKDB_PATH=data/x.duckdb # mine\n")
@@ -164,7 +164,7 @@ NOT_PASSED_ON = [
 ]
 
 
-def test_meltano_gets_the_settings_of_the_tap_and_of_the_machine_and_nothing_else(tmp_path: Path) -> None:
+def test_meltano_receives_only_the_settings_of_the_tap_and_of_the_machine(tmp_path: Path) -> None:
     settings = Settings(Destination(tmp_path / "x.duckdb"), MINE)
     environment = make_environment(settings)
     assert environment.items() >= MINE.items()

@@ -107,7 +107,7 @@ def test_a_run_that_found_nothing_needs_no_build(
         pytest.param(["drop schema bookkeeping cascade"], id="no build yet"),
     ],
 )
-def test_whatever_is_not_built_and_tested_is_built(file: Path, build: ModuleType, statements: list[str]) -> None:
+def test_anything_not_built_and_tested_is_built(file: Path, build: ModuleType, statements: list[str]) -> None:
     with duckdb.connect(str(file)) as connection:
         assert build.has_nothing_new(connection)
         for statement in statements:
@@ -163,7 +163,7 @@ def test_sigterm_ends_a_build(file: Path, build: ModuleType) -> None:
     ("environment", "limit"),
     [({"TOUBIB_MEMORY_LIMIT": "3GB"}, "3GB"), ({}, None)],
 )
-def test_the_memory_limit_is_the_users_or_a_share_of_the_machine(
+def test_the_memory_limit_is_the_setting_or_a_share_of_the_machines_memory(
     build: ModuleType, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], limit: str | None
 ) -> None:
     monkeypatch.delenv("TOUBIB_MEMORY_LIMIT", raising=False)

@@ -45,7 +45,7 @@ def in_steps(rows: list[Row], tmp_path_factory: pytest.TempPathFactory, dbt: Dbt
     return destination
 
 
-def test_the_history_equals_the_models(seen: dict[int, list[Row]], in_steps: Destination) -> None:
+def test_the_history_equals_that_of_the_model(seen: dict[int, list[Row]], in_steps: Destination) -> None:
     found: dict[int, list[tuple[object, ...]]] = {patient: [] for patient in PATIENTS}
     for patient, *version in in_steps.query(f"""
         select patient_id, {", ".join(COLUMNS)}, epoch_us(valid_from), epoch_us(valid_to), ended_by,
@@ -81,7 +81,7 @@ def test_after_a_full_refresh_the_patients_equal_its_records(seen: dict[int, lis
             f"select patient_id, {', '.join(COLUMNS)}, epoch_us(updated_at) from main.patients"
         )
     }
-    # a null can be unknown
+    # a null that was read can stand for an unknown value
     for patient, values in expected.items():
         shown = found.get(patient)
         assert (shown is None) == (values is None), patient
@@ -135,7 +135,7 @@ def test_a_compacted_raw_has_the_same_history(rows: list[Row], in_steps: Destina
 
 
 @pytest.mark.parametrize("minute", random.Random(5).sample(range(len(RUNS) * 60), 12))  # noqa: S311 -- no secret
-def test_the_patients_as_of_an_instant_are_those_of_a_copy_made_then(
+def test_the_patients_as_of_an_instant_equal_a_copy_made_then(
     seen: dict[int, list[Row]], in_steps: Destination, minute: int
 ) -> None:
     instant = minute * MINUTE

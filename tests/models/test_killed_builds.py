@@ -51,7 +51,7 @@ def kill_in_the_middle(destination: Destination) -> None:
 
 
 @pytest.mark.complete
-def test_the_next_build_fixes_what_a_killed_one_left(empty: Destination, dbt: Dbt) -> None:
+def test_the_next_build_repairs_the_history_after_a_killed_build(empty: Destination, dbt: Dbt) -> None:
     append(empty, "A", 10, patients=MANY)
     kill_in_the_middle(empty)
     dbt.build(empty.path)
@@ -64,7 +64,7 @@ def test_the_next_build_fixes_what_a_killed_one_left(empty: Destination, dbt: Db
     assert empty.query("select count(*) from main.patients_history") == [(2 * MANY,)]
 
 
-def test_what_is_loaded_after_the_clock_was_set_back_is_built(empty: Destination, dbt: Dbt) -> None:
+def test_rows_loaded_after_the_clock_was_set_back_are_built(empty: Destination, dbt: Dbt) -> None:
     append(empty, "A", 10)
     assert dbt.run(empty.path, "run")[0] == 0
     with duckdb.connect(str(empty.path)) as connection:

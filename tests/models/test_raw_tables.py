@@ -132,7 +132,7 @@ def test_a_column_can_have_any_name(raw: Raw) -> None:
     raw.assert_rebuilt_the_same()
 
 
-def test_a_column_called_as_one_of_the_history_has_another_name_there(raw: Raw) -> None:
+def test_a_column_with_the_name_of_one_of_the_history_is_renamed_there(raw: Raw) -> None:
     names = ["patient_version_id", "patient_id", "observed_at", "sync_started_at", "version_number", "valid_from"]
     names += ["valid_to", "is_current", "ended_by"]
     raw.execute(*(f'alter table raw.patients add column "{name}" varchar' for name in names))
@@ -232,7 +232,7 @@ def test_compaction_drops_a_full_refresh_that_found_nothing_new(raw: Raw) -> Non
     raw.load(4, {"id": "1"}, {"id": "2"}, {"id": "3", "updated_at": at(3)}, {"id": "4", "updated_at": at(9)})
     raw.compact()
     new = "select id from raw.patients where _sdc_sync_started_at = '2024-01-01 04:00:00Z' order by id"
-    # restored; stated later; stated in the future
+    # 2: restored; 3: `updated_at` is later; 4: `updated_at` was in the future
     assert raw.destination.query(new) == [(2,), (3,), (4,)]
     assert raw.count("raw.rejected_records") == 1
     raw.build()
@@ -280,7 +280,7 @@ def test_rows_loaded_after_a_build_are_in_the_next_build_even_if_it_fails_at_fir
     assert raw.versions() == [("1-1",), ("2-1",)]
 
 
-def test_a_patient_that_was_deleted_and_returned_is_no_longer_deleted(raw: Raw) -> None:
+def test_a_patient_that_returned_is_not_deleted(raw: Raw) -> None:
     readme = (PROJECT / "README.md").read_text()
     [query] = re.findall(r"-- which patients were deleted from the source\?\n(.*?);", readme, re.DOTALL)
     raw.load(2, {"id": "1"}, {"id": "2"})

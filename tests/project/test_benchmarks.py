@@ -75,7 +75,7 @@ def test_a_destination_is_complete_with_each_patient_once_and_the_newest_change(
     api, contender = make_api(), Careless()
     with serving(api):
         contender.load(api.url, tmp_path)
-        # one of these is held twice
+        # one patient is in the destination twice
         assert not is_complete(contender, tmp_path, Service(api.url, PATIENTS))
         assert is_complete(contender, tmp_path, Service(api.url, PATIENTS + 1))
         api.rows[7]["updated_at"] = "2024-01-02T00:00:00.000000Z"

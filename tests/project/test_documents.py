@@ -70,7 +70,7 @@ def test_meltano_knows_the_settings_of_the_tap(settings: dict[str, dict[str, Any
         assert (known[name].get("kind") == "integer") == ("integer" in setting["type"])
 
 
-def test_compose_passes_the_settings_on_that_the_environment_has(extractor: dict[str, Any]) -> None:
+def test_compose_passes_on_the_settings_of_the_environment(extractor: dict[str, Any]) -> None:
     passed = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())["services"]["connector"]["environment"]
     settings = {setting["name"] for setting in extractor["settings"] if "." not in setting["name"]}
     names = {f"TAP_TOUBIB_{name.upper()}" for name in settings - {"api_url", "known_ids_file"}}

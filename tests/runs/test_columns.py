@@ -1,4 +1,4 @@
-"""APIs with other columns than the documented ones, and columns that appear one day."""
+"""Columns that appear in the API."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def update(api: Api, key: int, **columns: Any) -> None:
 
 
 def load(destination: Destination, api: Api) -> dict[str, int]:
-    """Run, and return what that brought."""
+    """Run, and return the numbers of changes."""
     outcome = destination.run("run", API_BASEURL=api.url)
     assert outcome.returncode == 0, outcome.stdout
     return destination.changes()
 
 
-def test_columns_that_appear_are_loaded_and_tracked_by_the_next_run(destination: Destination, api: Api) -> None:
+def test_new_columns_are_loaded_and_tracked_by_the_next_run(destination: Destination, api: Api) -> None:
     load(destination, api)
     assert "insurance" not in destination.columns("main.patients")
     new: dict[str, Any] = {
@@ -72,7 +72,7 @@ def test_columns_that_appear_are_loaded_and_tracked_by_the_next_run(destination:
     assert versions == [(1, None, None, None, None), (2, "A-17", True, "Zoé", "O'Hara")]
 
 
-def test_a_column_that_appears_is_tracked_where_all_is_read_again(destination: Destination, api: Api) -> None:
+def test_a_new_column_is_tracked_where_every_run_reads_everything(destination: Destination, api: Api) -> None:
     without = ("created_at", "updated_at")
     api.offer("id", without=without, email=TEXT)
     api.rows = [{"id": row["id"], "email": row["email"]} for row in api.rows]
@@ -80,12 +80,12 @@ def test_a_column_that_appears_is_tracked_where_all_is_read_again(destination: D
     api.offer("id", without=without, nullable=("insurance",), email=TEXT, insurance=TEXT)
     for row in api.rows:
         row["insurance"] = "A-16"
-    # without an `updated_at` nothing says that the patients were like that before
+    # without an `updated_at`, a value in a new column counts as a change
     assert load(destination, api) == {"changed": 50}
     api.rows[4]["insurance"] = "A-17"
     assert load(destination, api) == {"changed": 1}
     changes = "select patient_id, old, new from main.patient_changes where field = 'insurance' and old is not null"
     assert destination.query(changes) == [(5, "A-16", "A-17")]
     assert destination.query("select distinct kind from main.syncs") == [("full",)]
-    # what repeats is not kept
+    # repeated observations are dropped
     assert destination.query("select count(*) from raw.patients") == [(50 + 50 + 1,)]

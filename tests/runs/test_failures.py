@@ -68,7 +68,7 @@ def said(destination: Destination, api_url: str) -> str:
 
 
 @pytest.mark.parametrize("status", [401, pytest.param(404, marks=pytest.mark.complete)])
-def test_patients_that_cannot_be_read(loaded: Destination, status: int) -> None:
+def test_patients_that_cannot_be_read_are_an_error_of_one_line(loaded: Destination, status: int) -> None:
     with serving(api_that_answers(status, healthy=True)) as url:
         line = said(loaded, url)
     assert f"answered {status}" in line
@@ -76,7 +76,7 @@ def test_patients_that_cannot_be_read(loaded: Destination, status: int) -> None:
 
 
 @pytest.mark.parametrize("command", ["status", "report", "rebuild-history", "docs", "sql"])
-def test_a_destination_that_does_not_exist(tmp_path: Path, command: str) -> None:
+def test_a_destination_that_does_not_exist_is_an_error_of_one_line(tmp_path: Path, command: str) -> None:
     path = tmp_path / "mistyped.duckdb"
     outcome = Destination(path).make(command)
     assert outcome.returncode != 0
@@ -85,7 +85,7 @@ def test_a_destination_that_does_not_exist(tmp_path: Path, command: str) -> None
 
 
 @pytest.mark.complete
-def test_a_state_that_cannot_be_read(loaded: Destination, story: Story, tmp_path: Path) -> None:
+def test_a_state_that_cannot_be_read_is_an_error_of_one_line(loaded: Destination, story: Story, tmp_path: Path) -> None:
     copy = loaded.copy(tmp_path / "patients.duckdb")
     shutil.copy(story.database, tmp_path)
     state = Path(f"{copy.path}.meltano.db")
@@ -97,7 +97,7 @@ def test_a_state_that_cannot_be_read(loaded: Destination, story: Story, tmp_path
         assert copy.changes() == {}
 
 
-def test_a_setting_that_will_not_do(loaded: Destination, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_setting_is_an_error_of_one_line(loaded: Destination, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAP_TOUBIB_PAGE_SIZE", "0")
     with serving(api_that_answers(200, healthy=True)) as url:
         assert "0 is less than the minimum of 2 in config['page_size']" in said(loaded, url)

@@ -103,7 +103,9 @@ def test_status_works_while_the_file_is_being_written(destination: Destination) 
     assert f"{PATIENTS} current patients" in outcome.stdout
 
 
-def test_status_shows_the_runs_alone_then_without_a_published_copy(destination: Destination, published: Path) -> None:
+def test_status_shows_only_the_runs_during_a_run_without_a_published_copy(
+    destination: Destination, published: Path
+) -> None:
     published.unlink()
     with duckdb.connect(str(destination.path)):
         outcome = destination.run("status")

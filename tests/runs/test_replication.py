@@ -59,7 +59,7 @@ def test_a_new_patient_has_one_version(story: Story) -> None:
     assert new == [(patient_id, 1) for patient_id in story.created]
 
 
-def test_a_deletion_ends_the_history_of_a_patient_and_opens_no_version(story: Story) -> None:
+def test_a_deletion_ends_the_last_version_of_a_patient_and_starts_none(story: Story) -> None:
     versions = f"select version_number, ended_by, is_current from main.patients_history where patient_id = {DELETED}"
     assert story.after[0].query(versions) == [(1, None, True)]
     assert story.after[1].query(versions) == [(1, "deletion", False)]
@@ -77,7 +77,7 @@ def test_a_periodic_run_asks_for_as_many_pages_as_changed(story: Story) -> None:
     by_rank = 2
     [first, (_, requests), last] = runs
     assert first == ("first_load", 1 + 13 + 1 + by_rank)
-    # by bisection: the deleted one is on one of thirteen pages
+    # bisection over thirteen pages finds the deleted patient
     assert 1 + by_rank <= requests <= 1 + by_rank + 4
     assert last == ("changes", 1 + by_rank)
 

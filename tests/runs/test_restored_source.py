@@ -28,7 +28,7 @@ def assert_equals_the_source(destination: Destination, api: Api) -> None:
     assert loaded == {patient_id: as_loaded(patient) for patient_id, patient in api.patients().items()}
 
 
-def test_a_full_refresh_matches_a_restored_source_and_later_runs_keep_it_so(
+def test_a_full_refresh_matches_a_restored_source_and_later_runs_still_do(
     destination: Destination, tmp_path: Path
 ) -> None:
     with bundled_api(tmp_path / "toubib.sqlite", 300) as api:

@@ -72,7 +72,7 @@ def test_a_run_leaves_a_line_with_its_numbers(destination: Destination) -> None:
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_whatever_ends_a_run_is_recorded_in_one_line(
+def test_any_end_of_a_run_is_recorded_in_one_line(
     destination: Destination, error: BaseException, outcome: str, reason: str
 ) -> None:
     with pytest.raises(BaseException) as caught, record_run(destination, "manual"):  # noqa: PT011
@@ -82,7 +82,7 @@ def test_whatever_ends_a_run_is_recorded_in_one_line(
     assert isinstance(caught.value, type(error)) or str(caught.value) == reason
 
 
-def test_a_run_that_cannot_be_recorded_still_ends_as_it_does(tmp_path: Path) -> None:
+def test_a_run_that_cannot_be_recorded_keeps_its_outcome(tmp_path: Path) -> None:
     with pytest.raises(Failure, match="the API is down"), record_run(Destination(tmp_path / "none" / "x"), "manual"):
         raise Failure("the API is down")
     assert list(tmp_path.iterdir()) == []
@@ -92,7 +92,7 @@ def test_a_run_that_cannot_be_recorded_still_ends_as_it_does(tmp_path: Path) -> 
         pass
 
 
-def test_a_run_whose_file_another_one_holds_leaves_a_line(destination: Destination) -> None:
+def test_a_run_on_a_locked_file_leaves_a_line(destination: Destination) -> None:
     with destination.lock():
         with pytest.raises(Failure), record_run(destination, "manual"), destination.lock():
             pass

@@ -128,7 +128,7 @@ version: 1
 handlers: {console: {class: logging.StreamHandler, level: DEBUG, stream: "ext://sys.stdout"}}
 root: {level: DEBUG, handlers: [console]}
 """
-"""A logging configuration of a user's, without the project's redaction."""
+"""A user's logging configuration, without the project's redaction."""
 
 
 @pytest.mark.complete
@@ -151,7 +151,7 @@ def test_patients_in_files_are_in_no_log_whatever_its_level(
     outcome = command(meltano, *verbosely, "run", "tap-toubib", "target-duckdb", **environment)
     assert outcome.returncode == 0, outcome.stdout[-2000:]
     assert destination.query("select count(*) from raw.patients") == [(PATIENTS + 1,)]
-    # records pass through Meltano, which logs each at this level: the documents say so
+    # Meltano logs each record at this level, as docs/operations.md says
     logs = [outcome.stdout, *(path.read_text() for path in tmp_path.rglob("*.log"))]
     assert any(MARKER in text for text in logs) == bool(maps)
 
@@ -194,7 +194,7 @@ def test_a_message_of_several_lines_is_redacted_as_a_whole() -> None:
     assert shown(Redaction(), "meltano", f"dbt failed with stderr:\n{MARKER}") == ["dbt failed"]
 
 
-def test_every_handler_gets_the_same_of_an_error() -> None:
+def test_every_handler_gets_the_same_redacted_error() -> None:
     redaction = Redaction()
     event = {"name": "target-duckdb", "event": f"ConstraintException: {MARKER}", "exception": MARKER}
     record = logging.makeLogRecord({"msg": event, "exc_info": (MARKER,)})

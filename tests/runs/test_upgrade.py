@@ -1,4 +1,4 @@
-"""A destination of an earlier release goes on under this one."""
+"""This release continues the destination of an earlier one."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def docker(*arguments: str) -> str:
 
 @pytest.mark.parametrize("time", ["first", "second"])
 @pytest.mark.usefixtures("nothing")
-def test_the_steps_of_a_user(time: str, tmp_path: Path) -> None:
+def test_the_steps_of_a_user_work_in_containers(time: str, tmp_path: Path) -> None:
     destination = Destination(tmp_path / f"{time} 'time'" / "patients.duckdb")
     make(destination, "build")
     listing = make(destination, "init-db")
@@ -67,7 +67,7 @@ def test_the_steps_of_a_user(time: str, tmp_path: Path) -> None:
     """) == [(3, 1, False, False), (3, 2, True, True), (4, 1, False, False), (4, 2, True, True)]
 
     make(destination, "change", "UPDATE=5", "CREATE=0", "REMOVE=2")
-    # the commands' own service is ended with the run for which it was started
+    # the bundled API that a command started ends with it
     docker("compose", "stop")
     assert "Starting the bundled API" in make(destination, "run")
     assert destination.changes() == {"changed": 5, "deleted": 2}
@@ -100,7 +100,7 @@ def test_an_api_on_this_machine_and_settings_of_the_environment_and_dotenv(tmp_p
 
 
 @pytest.mark.usefixtures("nothing")
-def test_the_image(tmp_path: Path) -> None:
+def test_the_image_runs_commands_without_make(tmp_path: Path) -> None:
     docker("compose", "up", "--detach", "--wait")
     make(Destination(tmp_path / "unused.duckdb"), "build")
     data = tmp_path / "data"
@@ -108,7 +108,7 @@ def test_the_image(tmp_path: Path) -> None:
     shutil.chown(data, 1000, 1000)
     restricted = ["--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--network=toubib_network", f"--volume={data}:/data"]
 
-    # lines of JSON, as the image's own user
+    # prints JSON lines, as the image's own user
     lines = docker("run", "--rm", *restricted, "--env=API_BASEURL=http://toubib:8000", "toubib_connector").splitlines()
     events = [json.loads(line) for line in lines]
     assert {"timestamp", "level", "logger", "event"} == set(events[0])
@@ -116,12 +116,12 @@ def test_the_image(tmp_path: Path) -> None:
     assert events[-1]["new"] == 1000
     assert {path.stat().st_uid for path in data.rglob("*")} == {1000}
 
-    # exit codes
+    # a failed run exits with 1
     outcome = run("docker", "run", "--rm", *restricted, "--env=API_BASEURL=http://toubib:1", "toubib_connector")
     assert outcome.returncode == 1
     assert json.loads(outcome.stdout.splitlines()[-1])["level"] == "critical"
 
-    # a signal to a scheduler that is the first process of its container
+    # a signal ends a scheduler that is the first process of its container
     name = docker("run", "--detach", *restricted, "toubib_connector", "schedule")
     try:
         while "runs next on" not in docker("logs", name):

@@ -36,7 +36,7 @@ KEPT = ("lock", "dbt", "run.log")
 """The files that a run leaves in the work folder."""
 
 MIDDLE_OF_A_RUN = (0.5, 9)
-"""Seconds after its start."""
+"""Seconds after the start of a run."""
 
 
 class Service:
@@ -197,20 +197,22 @@ def disk() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_after_any_accidents_a_quiet_run_has_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_after_any_accidents_a_quiet_run_completes_the_destination(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     runs, seed = int(os.environ.get("RUNS", "15")), int(os.environ.get("SEED", time.time()))
     random = Random(seed)  # noqa: S311 (no secret)
     accidents = ["SIGTERM", "SIGKILL", "SIGKILL of the first process", "outage", "moving"]
     if os.geteuid() == 0:
         accidents.append("full disk")
-    # it takes long, so each run is shown as it ends
+    # show each run as it ends, because all of them take long
     with capsys.disabled(), disk() as folder:
         print(f"\n{runs} runs, seed {seed}")
         service = Service(tmp_path / "toubib.sqlite")
         endurance = Endurance(Destination(folder / "data" / "patients.duckdb"), service, random)
         for number in range(1, runs + 1):
             endurance.run(number, random.choice(accidents) if random.random() < 0.5 else "quiet")
-        # after a kill of the first process alone, the rest of its run goes on, and keeps the lock
+        # if only the first process was killed, the other processes of its run go on and keep the lock
         while "Another run" in (outcome := endurance.destination.run("run", API_BASEURL=service.api.url)).stdout:
             time.sleep(1)
         for (kind, exit_code), count in sorted(endurance.outcomes.items()):
