@@ -77,7 +77,7 @@ build: build-$(RUNNER) ## Install everything: the image toubib_connector, or the
 clean: ## Remove all installations; the data stay
 	@rm -rf .venv .venvs .meltano .bench .demo .*_cache .hypothesis {transform,spark}/{logs,target}
 
-##@ Developing, which needs Python also beside Docker
+##@ Developing (needs Python, even with Docker)
 # prerequisites of the tests of all packages
 TESTS := build-local .venvs/dev/installed
 # one worker more than cores, since tests also wait
@@ -86,7 +86,7 @@ PYTEST := .venvs/dev/bin/pytest --numprocesses $$(($$(getconf _NPROCESSORS_ONLN)
 test: $(TESTS) ## Run the tests that a contributor runs all day, in minutes
 	@$(PYTEST) -m "not complete" $(PYTEST_ARGS)
 
-test-all: $(TESTS) ## The same, and what takes longer: kills, the clock, more examples, endurance, containers, Spark
+test-all: $(TESTS) ## The same, and slow tests: kills, the clock, more examples, endurance, containers, Spark
 	@$(PYTEST) --hypothesis-profile complete $(PYTEST_ARGS)
 	@$(MAKE) --no-print-directory endurance RUNS=$(or $(RUNS),15)
 	@if docker info >/dev/null 2>&1; then $(MAKE) --no-print-directory test-docker; \

@@ -70,7 +70,7 @@ def choose_api(settings: Settings) -> Iterator[str]:
     """Yield the base URL: the setting, a Toubib on this machine, or the bundled API, started for the run.
 
     Raises:
-        Failure: Nothing was set, no Toubib answers there, and the bundled API is not installed or does not start.
+        Failure: No URL is set, no Toubib answers here, and the bundled API is not installed or does not start.
     """
     if settings.api_url or _is_toubib(LOCAL):
         yield settings.api_url or LOCAL

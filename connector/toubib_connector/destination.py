@@ -117,11 +117,7 @@ class Destination:
         return self.alias / "scratch" / self.path.name
 
     def check_exists(self) -> None:
-        """Make sure that there is a file.
-
-        Raises:
-            Failure: There is none.
-        """
+        """Raise a Failure if the file is missing."""
         if not self.path.exists():
             raise Failure(f"{self.path} does not exist yet; `make run` creates it.")
 
@@ -167,7 +163,7 @@ class Destination:
         """Open the file, or the published copy while a run writes to the file.
 
         Raises:
-            Failure: There is none, it cannot be opened, or it lacks the tables that a run or `init-db` leaves.
+            Failure: The file is missing, cannot be opened, or lacks the tables of a run.
         """
         self.check_exists()
         path = self.path
@@ -248,7 +244,7 @@ def locate(name: str) -> Destination:
     """Return the destination that a setting names. Symbolic links are resolved.
 
     Raises:
-        Failure: It names something that cannot be the destination.
+        Failure: The name cannot be a destination's.
     """
     advice = "Set DESTINATION_DUCKDB_PATH to the path of a DuckDB file."
     if ADDRESS.match(name):

@@ -19,7 +19,7 @@ class Failure(click.ClickException):
 
     Attributes:
         message: What happened, to what, what to do.
-        log: Where the details are.
+        log: The full log, for details.
     """
 
     def __init__(self, message: str, log: Path | None = None) -> None:

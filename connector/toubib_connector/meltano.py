@@ -176,7 +176,7 @@ def remove_state(destination: Destination) -> None:
 
 
 def discard_half_made(destination: Destination) -> None:
-    """Remove a system database without a state: a kill or a full disk can leave one that Meltano cannot use."""
+    """Remove a system database without a state, as a kill or a full disk leaves it: Meltano cannot use it."""
     if not _query_states(destination, "select 1 from state"):
         remove_state(destination)
 

@@ -31,7 +31,7 @@ class Start:
 
     Attributes:
         full_refresh: Whether it reads every patient.
-        known_ids: A file with the ids of the current patients, where the state may lack some.
+        known_ids: A file with the ids of the current patients, if the state may lack some.
         built_until: When the newest observation in the history was loaded.
         job: The job of meltano.yml.
     """

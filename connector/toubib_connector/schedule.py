@@ -32,7 +32,7 @@ class Schedule:
     Attributes:
         name: As in meltano.yml.
         interval: As in a crontab, in the time zone of the machine; with six fields the first one counts seconds.
-        environment: Added to that of a run.
+        environment: Added to the environment of a run.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Schedule:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def list_instants(self, now: datetime) -> Iterator[datetime]:
-        """Return when to run after an instant.
+        """Return the instants of the schedule after `now`.
 
         Raises:
             Failure: The interval is invalid.

@@ -78,7 +78,7 @@ def show_status(destination: Destination, *, as_json: bool = False) -> bool:
         Whether the last run succeeded; True if there is none.
 
     Raises:
-        Failure: There is neither a run nor a file that can be read.
+        Failure: There is no run, and the file cannot be read.
     """
     runs = read_runs(destination, 10)
     totals: dict[str, Any] = {}

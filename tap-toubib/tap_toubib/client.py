@@ -107,7 +107,7 @@ class ToubibClient:
         self._announced = 0.0
 
     def get_openapi(self) -> dict[str, Any]:
-        """Return the OpenAPI document, or an empty one if the service has none that can be read."""
+        """Return the OpenAPI document, or an empty one if the service has no readable one."""
         response = self._retry(lambda: self._send(OPENAPI_PATH, accepted=(HTTPStatus.OK, HTTPStatus.NOT_FOUND)))
         try:
             document = response.json()

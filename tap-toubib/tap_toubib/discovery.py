@@ -120,7 +120,7 @@ def read_document(root: JSONSchema, api_url: str = "") -> Capabilities:
 
 
 def complete(api: Capabilities, client: ToubibClient, catalog: Mapping[str, JSONSchema] | None = None) -> Capabilities:
-    """Return the capabilities with the columns that the document does not name.
+    """Return the capabilities with the undocumented columns, too.
 
     Args:
         api: The capabilities in the document.
@@ -171,7 +171,7 @@ def _make_column(key: str, forms: Sequence[JSONSchema]) -> JSONSchema:
 
 
 def _describe_rows(rows: Sequence[dict[str, Any]], documented: Mapping[str, JSONSchema]) -> dict[str, JSONSchema]:
-    """Return the columns of rows that are not documented, and their id."""
+    """Return the undocumented columns of rows, and the id."""
     columns = {key: JSON_TEXT for row in rows for key in row if key not in documented}
     has_text_id = any(isinstance(row.get(PRIMARY_KEY), str) for row in rows)
     return columns | {PRIMARY_KEY: {"type": ["string"]} if has_text_id else documented[PRIMARY_KEY]}

@@ -25,7 +25,7 @@ class KnownIds:
 
     @classmethod
     def read_file(cls, path: str) -> Self:
-        """Return the ids that a text file holds, one a line."""
+        """Return the ids in a text file, one a line."""
         try:
             return cls(map(int, Path(path).read_text(encoding="ascii").split()))
         except OSError as error:
@@ -35,10 +35,10 @@ class KnownIds:
 
     @classmethod
     def from_text(cls, text: str) -> Self:
-        """Return the set that a text holds.
+        """Return the set in a text.
 
         Raises:
-            ValueError: It holds none.
+            ValueError: The text is damaged.
         """
         try:
             return cls(bitmap=BitMap64.deserialize(b64decode(text))) if text else cls()

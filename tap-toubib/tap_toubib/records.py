@@ -55,7 +55,7 @@ class Rejected:
     Attributes:
         id: The patient's id as text, if it has one.
         number: The same as an integer, if it is one.
-        field: The field at fault, as the API calls it, if one can be named.
+        field: The field at fault, by the API's name, if it is known.
         reason: The cause; never the value.
         record: The whole record, as JSON text in ASCII.
     """
@@ -114,7 +114,7 @@ class PageDecoder:
         self._unknown: set[str] | None = None
 
     def decode(self, body: bytes) -> Page:
-        """Return the page that an answer holds.
+        """Return the page in an answer.
 
         Raises:
             ValueError: The body is not a page of records; the message holds no value of it.

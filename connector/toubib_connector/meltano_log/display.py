@@ -107,7 +107,7 @@ class Display(logging.Handler):
             self.handleError(record)
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
         self._live.stop()
         super().close()
 

@@ -15,7 +15,7 @@ from tap_toubib.columns import JSONSchema
 
 
 class FileStream(Stream):
-    """A stream whose records leave in files if the setting `batch_config` asks for it."""
+    """A stream that leaves in files if `batch_config` is set."""
 
     def __init__(self, tap: Tap, folder: BatchFolder | None, schema: JSONSchema | None = None) -> None:
         super().__init__(tap, schema=schema)
