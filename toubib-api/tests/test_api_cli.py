@@ -47,7 +47,7 @@ def address(line: str) -> str:
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.complete)])
-def test_serve_change_stop(tmp_path: Path, call: Call, stop: signal.Signals) -> None:
+def test_a_served_file_can_be_changed_and_the_server_stopped(tmp_path: Path, call: Call, stop: signal.Signals) -> None:
     database = str(tmp_path / "toubib.sqlite")
     with served("--database", database, "--port", "0", "--patients", "20") as (process, line):
         assert line.startswith("Serving 20 patients on http://127.0.0.1:")
@@ -74,7 +74,7 @@ def test_serve_change_stop(tmp_path: Path, call: Call, stop: signal.Signals) -> 
     ]
 
 
-def test_options_from_the_environment(tmp_path: Path, call: Call) -> None:
+def test_options_can_come_from_the_environment(tmp_path: Path, call: Call) -> None:
     database = tmp_path / "elsewhere.sqlite"
     with served(TOUBIB_DATABASE=str(database), TOUBIB_PATIENTS="5", TOUBIB_HOST="127.0.0.2", TOUBIB_PORT="0") as (
         _,
@@ -111,7 +111,7 @@ def one_line(result: subprocess.CompletedProcess[str], message: str) -> bool:
     return bool(result.returncode and not result.stdout and re.fullmatch(f"Error: {message}\n", result.stderr))
 
 
-def test_port_in_use(tmp_path: Path) -> None:
+def test_a_port_in_use_is_an_error_of_one_line(tmp_path: Path) -> None:
     database = tmp_path / "toubib.sqlite"
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
@@ -120,7 +120,7 @@ def test_port_in_use(tmp_path: Path) -> None:
     assert not database.exists()
 
 
-def test_bad_database(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_an_error_of_one_line(tmp_path: Path) -> None:
     other = tmp_path / "letter.txt"
     other.write_text("Dear patient, " * 100)
     result = run("serve", "--port", "0", "--database", str(other / "toubib.sqlite"))
@@ -130,7 +130,7 @@ def test_bad_database(tmp_path: Path) -> None:
         assert one_line(result, r"Cannot use the database \S+: file is not a database"), result
 
 
-def test_change_without_patients(tmp_path: Path) -> None:
+def test_a_change_without_patients_is_an_error(tmp_path: Path) -> None:
     database = tmp_path / "toubib.sqlite"
     result = run("change", "--database", str(database))
     assert result.returncode == 2

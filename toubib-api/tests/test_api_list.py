@@ -10,11 +10,11 @@ from toubib_api.schemas import Patient, SortField
 Call = Callable[..., tuple[int, Any]]
 
 
-def test_health(serve: Callable[..., Call]) -> None:
+def test_health_answers_ok(serve: Callable[..., Call]) -> None:
     assert serve()("GET", "/health") == (200, "OK")
 
 
-def test_page(serve: Callable[..., Call]) -> None:
+def test_a_page_has_patients_and_counts(serve: Callable[..., Call]) -> None:
     status, answer = serve()("GET", "/v1/patients", offset=40)
     assert status == 200
     assert answer["meta"] == {"offset": 40, "total_items": 42, "total_pages": 5, "page_number": 5}
@@ -24,14 +24,14 @@ def test_page(serve: Callable[..., Call]) -> None:
     ]
 
 
-def test_no_patient(serve: Callable[..., Call]) -> None:
+def test_a_page_of_an_empty_file_is_empty(serve: Callable[..., Call]) -> None:
     assert serve(patients=0)("GET", "/v1/patients") == (
         200,
         {"data": [], "meta": {"offset": 0, "total_items": 0, "total_pages": 0, "page_number": 1}},
     )
 
 
-def test_by_default_the_first_ten_by_last_name(serve: Callable[..., Call]) -> None:
+def test_a_page_has_the_first_ten_by_last_name_by_default(serve: Callable[..., Call]) -> None:
     call = serve()
     _, page = call("GET", "/v1/patients")
     _, everyone = call("GET", "/v1/patients", limit=100)
@@ -40,7 +40,7 @@ def test_by_default_the_first_ten_by_last_name(serve: Callable[..., Call]) -> No
     assert [patient["last_name"] for patient in page["data"]] == names[:10]
 
 
-def test_sorted_by_every_field_in_both_directions(serve: Callable[..., Call]) -> None:
+def test_pages_sort_by_every_field_in_both_directions(serve: Callable[..., Call]) -> None:
     call = serve()
     for field in SortField:
         for direction in ("asc", "desc"):
@@ -76,7 +76,7 @@ def test_timestamps_are_utc_to_the_microsecond(serve: Callable[..., Call]) -> No
     ],
     ids=str,
 )
-def test_bad_parameter(serve: Callable[..., Call], parameters: dict[str, Any]) -> None:
+def test_an_invalid_parameter_is_refused(serve: Callable[..., Call], parameters: dict[str, Any]) -> None:
     status, answer = serve()("GET", "/v1/patients", **parameters)
     assert status == 422
     assert answer["detail"]

@@ -64,7 +64,7 @@ def test_no_page_sorts_the_collection(database: Path, field: str) -> None:
         assert not [step for *_, step in plan if "TEMP B-TREE" in step]
 
 
-def test_changes(database: Path) -> None:
+def test_a_change_names_the_patients_that_it_updates_creates_and_removes(database: Path) -> None:
     with opened(database) as connection:
         before = {row[0]: row for row in connection.execute("select * from patients")}
     changes = change(database, updates=5, creations=3, removals=2, seed=0)
@@ -79,7 +79,7 @@ def test_changes(database: Path) -> None:
     assert end == (8,)
 
 
-def test_changes_to_a_few_patients(tmp_path: Path) -> None:
+def test_a_change_never_removes_the_patients_that_it_creates(tmp_path: Path) -> None:
     database = tmp_path / "toubib.sqlite"
     prepare(database, patients=2)
     assert change(database, updates=3, creations=1, removals=3) == ([1, 2], [3], [])

@@ -20,7 +20,7 @@ SOMEONE = {
 }
 
 
-def test_create(serve: Callable[..., Call]) -> None:
+def test_a_post_creates_a_patient(serve: Callable[..., Call]) -> None:
     call = serve()
     before = datetime.now(UTC)
     status, answer = call("POST", "/v1/patients", SOMEONE)
@@ -40,7 +40,7 @@ def test_create(serve: Callable[..., Call]) -> None:
     assert page["meta"]["total_items"] == 43
 
 
-def test_update_some_columns(serve: Callable[..., Call]) -> None:
+def test_a_patch_updates_the_given_columns(serve: Callable[..., Call]) -> None:
     call = serve()
     _, before = call("GET", "/v1/patients/7")
     now = datetime.now(UTC)
@@ -51,7 +51,7 @@ def test_update_some_columns(serve: Callable[..., Call]) -> None:
     assert call("GET", "/v1/patients/7") == (200, after)
 
 
-def test_update_nothing_touches_updated_at_only(serve: Callable[..., Call]) -> None:
+def test_an_empty_patch_changes_only_updated_at(serve: Callable[..., Call]) -> None:
     call = serve()
     _, before = call("GET", "/v1/patients/7")
     _, after = call("PATCH", "/v1/patients/7", {})
@@ -59,7 +59,7 @@ def test_update_nothing_touches_updated_at_only(serve: Callable[..., Call]) -> N
     assert after["data"] == before["data"] | {"updated_at": after["data"]["updated_at"]}
 
 
-def test_replace(serve: Callable[..., Call]) -> None:
+def test_a_put_replaces_a_patient(serve: Callable[..., Call]) -> None:
     call = serve()
     _, before = call("GET", "/v1/patients/7")
     status, after = call("PUT", "/v1/patients/7", SOMEONE)
@@ -82,7 +82,7 @@ def test_the_service_alone_sets_ids_and_timestamps(serve: Callable[..., Call]) -
 
 
 @pytest.mark.parametrize("patient_id", [0, 43, -1, 10**30])
-def test_unknown_patient(serve: Callable[..., Call], patient_id: int) -> None:
+def test_an_unknown_patient_is_not_found(serve: Callable[..., Call], patient_id: int) -> None:
     call = serve()
     for method, body in ("GET", None), ("PATCH", {"first_name": "Zoë"}), ("PUT", SOMEONE):
         status, answer = call(method, f"/v1/patients/{patient_id}", body)
@@ -120,7 +120,7 @@ def test_an_email_belongs_to_one_patient(serve: Callable[..., Call]) -> None:
     ],
     ids=ascii,
 )
-def test_bad_value(serve: Callable[..., Call], wrong: dict[str, Any]) -> None:
+def test_an_invalid_value_is_refused(serve: Callable[..., Call], wrong: dict[str, Any]) -> None:
     call = serve()
     for method, path, body in (
         ("POST", "/v1/patients", SOMEONE | wrong),
@@ -132,14 +132,14 @@ def test_bad_value(serve: Callable[..., Call], wrong: dict[str, Any]) -> None:
         assert answer["detail"]
 
 
-def test_missing_value(serve: Callable[..., Call]) -> None:
+def test_a_missing_value_is_refused(serve: Callable[..., Call]) -> None:
     call = serve()
     for name in SOMEONE:
         status, _ = call("POST", "/v1/patients", {key: value for key, value in SOMEONE.items() if key != name})
         assert status == 422, name
 
 
-def test_the_id_of_a_removed_patient_is_not_given_again(serve: Callable[..., Call], tmp_path: Path) -> None:
+def test_the_id_of_a_removed_patient_is_not_used_again(serve: Callable[..., Call], tmp_path: Path) -> None:
     call = serve(patients=5)
     assert change(tmp_path / "toubib.sqlite", updates=0, creations=0, removals=5).removed == [1, 2, 3, 4, 5]
     assert call("GET", "/v1/patients/5")[0] == 404
@@ -155,7 +155,7 @@ def test_a_long_read_holds_up_no_write(serve: Callable[..., Call], tmp_path: Pat
         assert reader.execute("select count(*) from patients").fetchone() == (42,)
 
 
-def test_changes_at_once(tmp_path: Path) -> None:
+def test_concurrent_changes_do_not_overlap(tmp_path: Path) -> None:
     database = tmp_path / "toubib.sqlite"
     prepare(database, patients=100)
     with ThreadPoolExecutor(8) as pool:
