@@ -17,6 +17,8 @@ from tap_toubib.streams.patients import PatientsStream
 from tap_toubib.tap import TapToubib
 from tap_toubib.testing import Api, Row, day, fill
 
+Run = Callable[..., list[Row]]
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -24,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(api: Api, capsysbinary: pytest.CaptureFixture[bytes], folder: Path) -> Callable[..., list[Row]]:
+def run(api: Api, capsysbinary: pytest.CaptureFixture[bytes], folder: Path) -> Run:
     """Run the tap, and return its messages."""
 
     def run(state: Row | None = None, batch: Row | None = None, **config: Any) -> list[Row]:
@@ -43,7 +45,7 @@ def batches(messages: list[Row], stream: str = "patients") -> list[Path]:
     return [Path(unquote(urlsplit(url).path)) for each in named for url in each["manifest"]]
 
 
-def test_file_holds_one_patient_a_line(api: Api, run: Callable[..., list[Row]], folder: Path) -> None:
+def test_file_holds_one_patient_a_line(api: Api, run: Run, folder: Path) -> None:
     fill(api, 3)
     messages = run()
     [path] = batches(messages)
@@ -59,7 +61,7 @@ def test_file_holds_one_patient_a_line(api: Api, run: Callable[..., list[Row]], 
 
 
 def test_each_file_is_followed_by_a_state_and_files_grow_with_the_run(
-    api: Api, run: Callable[..., list[Row]], monkeypatch: pytest.MonkeyPatch
+    api: Api, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batch_files, "FIRST_FILE_RECORDS", 40)
     for key in range(1, 1_001):
@@ -76,7 +78,7 @@ def test_each_file_is_followed_by_a_state_and_files_grow_with_the_run(
 
 
 def test_slow_source_fills_no_file_and_is_checkpointed_all_the_same(
-    api: Api, run: Callable[..., list[Row]], monkeypatch: pytest.MonkeyPatch
+    api: Api, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batch_files, "LONGEST_WAIT", 0)
     fill(api, 20)
@@ -86,7 +88,7 @@ def test_slow_source_fills_no_file_and_is_checkpointed_all_the_same(
     assert [state["checkpoint"]["last_id"] for state in states if "checkpoint" in state][:4] == [5, 9, 13, 17]
 
 
-def test_only_files_of_a_killed_run_are_removed(api: Api, run: Callable[..., list[Row]], folder: Path) -> None:
+def test_only_files_of_a_killed_run_are_removed(api: Api, run: Run, folder: Path) -> None:
     fill(api, 3)
     folder.mkdir(parents=True)
     (folder / "tap-toubib-patients-0-000001.jsonl").touch()
@@ -96,9 +98,7 @@ def test_only_files_of_a_killed_run_are_removed(api: Api, run: Callable[..., lis
     assert {each.name for each in folder.iterdir()} == {path.name, "notes.jsonl"}
 
 
-def test_file_that_was_not_handed_over_does_not_outlive_the_run(
-    api: Api, run: Callable[..., list[Row]], folder: Path
-) -> None:
+def test_file_that_was_not_handed_over_does_not_outlive_the_run(api: Api, run: Run, folder: Path) -> None:
     fill(api, 20)
     api.before[4] = api.fail
     with pytest.raises(RetriableAPIError):
@@ -106,14 +106,12 @@ def test_file_that_was_not_handed_over_does_not_outlive_the_run(
     assert [*folder.iterdir()] == []
 
 
-def test_names_of_files_differ_from_run_to_run(api: Api, run: Callable[..., list[Row]]) -> None:
+def test_names_of_files_differ_from_run_to_run(api: Api, run: Run) -> None:
     fill(api, 3)
     assert batches(run()) != batches(run())
 
 
-def test_folder_may_be_named_by_a_path_and_the_files_by_a_prefix(
-    api: Api, run: Callable[..., list[Row]], folder: Path
-) -> None:
+def test_folder_may_be_named_by_a_path_and_the_files_by_a_prefix(api: Api, run: Run, folder: Path) -> None:
     fill(api, 3)
     [path] = batches(run(batch={"storage": {"root": str(folder), "prefix": "a-"}}))
     assert path.parent == folder
@@ -131,9 +129,7 @@ def test_folder_may_be_named_by_a_path_and_the_files_by_a_prefix(
     ],
     ids=str,
 )
-def test_stream_that_a_map_changes_leaves_as_records(
-    api: Api, run: Callable[..., list[Row]], maps: Row, in_files: list[str]
-) -> None:
+def test_stream_that_a_map_changes_leaves_as_records(api: Api, run: Run, maps: Row, in_files: list[str]) -> None:
     fill(api, 3)
     api.rows[1]["updated_at"] = "soon"
     messages = run(stream_maps=maps)
@@ -154,9 +150,7 @@ def test_stream_that_a_map_changes_leaves_as_records(
     ],
     ids=str,
 )
-def test_files_that_cannot_be_written_are_refused(
-    api: Api, run: Callable[..., list[Row]], batch: Row, reason: str
-) -> None:
+def test_files_that_cannot_be_written_are_refused(api: Api, run: Run, batch: Row, reason: str) -> None:
     with pytest.raises(ConfigurationError, match=reason):
         run(batch=batch)
     assert not api.pages

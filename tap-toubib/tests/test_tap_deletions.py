@@ -389,33 +389,6 @@ def test_file_of_ids_that_cannot_be_read_ends_the_run(
         run(known_ids_file=str(path))
 
 
-@pytest.mark.parametrize("sortable", [("id", "updated_at"), ("email", "updated_at"), ("id",)], ids=str)
-def test_a_full_refresh_after_a_backup_was_restored_shows_the_source_as_it_is(
-    api: Api, run: Runner, loaded: Load, sortable: tuple[str, ...]
-) -> None:
-    api.offer(*sortable, email={"type": "string"})
-    state = loaded(200)
-    backup = [dict(row) for row in api.rows]
-    for row in api.rows[50:60]:
-        row |= {"email": "new", "updated_at": "2024-02-01T00:00:00Z"}
-    remove(api, *range(100, 105))
-    for key in range(201, 206):
-        api.add(key, created_at="2024-02-01T00:00:00Z", updated_at="2024-02-01T00:00:00Z")
-    state = run(state=state).state or {}
-    api.rows[:] = backup
-    output = run(state=state, full_refresh=True)
-    assert sorted(deleted(output)) == [201, 202, 203, 204, 205]
-    last = {record["id"]: record for record in output.records() if not record.get("_sdc_deleted_at")}
-    assert last.keys() == {row["id"] for row in backup}
-    assert {key: row["updated_at"][:10] for key, row in last.items()} == {
-        row["id"]: row["updated_at"][:10] for row in backup
-    }
-    assert output.sync["kind"] == "full"
-    after = run(state=output.state)
-    assert not deleted(after)
-    assert after.ids == [] or sortable == ("id",)
-
-
 @both_ways
 def test_a_full_refresh_that_fails_midway_leaves_the_next_run_all_that_it_needs(
     api: Api, run: Runner, loaded: Load, monkeypatch: pytest.MonkeyPatch

@@ -33,20 +33,7 @@ NEWEST_CREATED = Order("created_at", "desc", is_instant=True)
         ),
         (("id", "updated_at"), ("updated_at",), Plan(Order("id"), ())),
     ],
-    ids=[
-        "id-and-updates",
-        "everything",
-        "no-id",
-        "no-id-but-email",
-        "updates-only",
-        "no-updates",
-        "creation-only",
-        "names-only",
-        "unknown-names-only",
-        "nothing",
-        "nullable",
-        "nullable-without-creation",
-    ],
+    ids=str,
 )
 def test_orders_follow_from_the_sortable_fields(
     document: Callable[..., dict[str, Any]], sortable: tuple[str, ...], nullable: tuple[str, ...], plan: Plan

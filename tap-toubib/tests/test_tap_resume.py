@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from singer_sdk.exceptions import RetriableAPIError
 
 from tap_toubib.streams.patients import PatientsStream
-from tap_toubib.testing import Api
+from tap_toubib.testing import Api, Row
 
 from .conftest import Runner, both_ways
 
@@ -17,7 +16,7 @@ pytestmark = both_ways
 
 
 @pytest.fixture
-def state(api: Api, run: Runner, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def state(api: Api, run: Runner, monkeypatch: pytest.MonkeyPatch) -> Row:
     """The state that a load of 30 patients leaves when its fourth page by id fails."""
     monkeypatch.setattr(PatientsStream, "STATE_MSG_FREQUENCY", 5)
     for patient in range(1, 31):
@@ -31,7 +30,7 @@ def state(api: Api, run: Runner, monkeypatch: pytest.MonkeyPatch) -> dict[str, A
     return run.output.state
 
 
-def test_the_state_holds_a_checkpoint_and_nothing_else(run: Runner, state: dict[str, Any]) -> None:
+def test_the_state_holds_a_checkpoint_and_nothing_else(run: Runner, state: Row) -> None:
     kinds = [each["type"] for each in run.output.messages]
     written = run.output.messages[: len(kinds) - kinds[::-1].index("STATE")]
     ids = [each["record"]["id"] for each in written if each["type"] == "RECORD"]
@@ -43,7 +42,7 @@ def test_the_state_holds_a_checkpoint_and_nothing_else(run: Runner, state: dict[
 
 
 def test_the_next_run_goes_on_from_there_and_looks_for_no_deletions(
-    run: Runner, api: Api, state: dict[str, Any], caplog: pytest.LogCaptureFixture
+    run: Runner, api: Api, state: Row, caplog: pytest.LogCaptureFixture
 ) -> None:
     last_id = state["bookmarks"]["patients"]["checkpoint"]["last_id"]
     output = run(state=state, page_size=6, max_parallel_requests=1)
@@ -67,7 +66,7 @@ def test_the_next_run_goes_on_from_there_and_looks_for_no_deletions(
 
 
 def test_a_load_that_goes_on_finds_deletions_if_it_is_given_the_ids_of_the_destination(
-    run: Runner, api: Api, state: dict[str, Any], tmp_path: Path
+    run: Runner, api: Api, state: Row, tmp_path: Path
 ) -> None:
     path = tmp_path / "ids.txt"
     path.write_text("\n".join(map(str, range(1, 17))))
@@ -78,27 +77,23 @@ def test_a_load_that_goes_on_finds_deletions_if_it_is_given_the_ids_of_the_desti
     assert output.known_ids == [1, 2, *range(4, 31)]
 
 
-def test_a_checkpoint_is_ignored_if_the_api_no_longer_sorts_by_changes(
-    run: Runner, api: Api, state: dict[str, Any]
-) -> None:
+def test_a_checkpoint_is_ignored_if_the_api_no_longer_sorts_by_changes(run: Runner, api: Api, state: Row) -> None:
     api.offer("id")
     output = run(state=state, page_size=6)
     assert set(output.ids) == {*range(1, 31)}
     assert not output.sync["deleted"]
 
 
-def test_a_full_refresh_begins_at_the_beginning(run: Runner, state: dict[str, Any]) -> None:
+def test_a_full_refresh_begins_at_the_beginning(run: Runner, state: Row) -> None:
     assert set(run(state=state, full_refresh=True).ids) == {*range(1, 31)}
 
 
-def test_deletions_before_the_checkpoint_hide_no_patient_after_it(run: Runner, api: Api, state: dict[str, Any]) -> None:
+def test_deletions_before_the_checkpoint_hide_no_patient_after_it(run: Runner, api: Api, state: Row) -> None:
     del api.rows[:4]
     assert set(run(state=state, page_size=6, max_deleted_percent=100).ids) >= set(range(17, 31))
 
 
-def test_changes_before_the_checkpoint_since_the_load_began_are_caught_up(
-    run: Runner, api: Api, state: dict[str, Any]
-) -> None:
+def test_changes_before_the_checkpoint_since_the_load_began_are_caught_up(run: Runner, api: Api, state: Row) -> None:
     api.rows[1]["updated_at"] = "2024-02-01T00:00:00Z"
     # far behind the look-back of the newest change
     api.rows[28]["updated_at"] = "2024-03-01T00:00:00Z"
@@ -107,21 +102,19 @@ def test_changes_before_the_checkpoint_since_the_load_began_are_caught_up(
     assert output.bookmark == "2024-03-01T00:00:00.000000Z"
 
 
-def test_late_commits_while_the_load_was_interrupted_are_caught_up(
-    run: Runner, api: Api, state: dict[str, Any]
-) -> None:
+def test_late_commits_while_the_load_was_interrupted_are_caught_up(run: Runner, api: Api, state: Row) -> None:
     api.rows[1]["updated_at"] = "2024-01-29T23:59:30Z"
     assert 2 in run(state=state, page_size=6).ids
 
 
-def test_a_checkpoint_with_ids_of_another_type_is_not_used(run: Runner, api: Api, state: dict[str, Any]) -> None:
+def test_a_checkpoint_with_ids_of_another_type_is_not_used(run: Runner, api: Api, state: Row) -> None:
     api.offer("id", "created_at", "updated_at", id={"type": "string"})
     for row in api.rows:
         row["id"] = f"P{row['id']:02}"
     assert set(run(state=state, page_size=6).ids) == {row["id"] for row in api.rows}
 
 
-def test_text_ids_compare_by_the_rules_of_the_service(run: Runner, api: Api, state: dict[str, Any]) -> None:
+def test_text_ids_compare_by_the_rules_of_the_service(run: Runner, api: Api, state: Row) -> None:
     api.offer("id", "created_at", "updated_at", id={"type": "string"})
     for row in api.rows:
         row["id"] = f"P{row['id']:02}"

@@ -141,25 +141,7 @@ class TestRows:
         assert list(folder.iterdir()) == [other]
 
     @given(names=st.lists(st.text(st.characters(exclude_categories=["Cs"])) | st.none(), min_size=1, max_size=5))
-    @example(
-        names=[
-            "",
-            " ",
-            "NULL",
-            "\\N",
-            "null",
-            '"',
-            "'",
-            ",",
-            "\r\n",
-            "\t",
-            "\0",
-            "\u2028",
-            "😀",
-            "x" * 40_000_000,
-            None,
-        ]
-    )
+    @example(names=[*" \"',\t\0\u2028😀", "", "NULL", "\\N", "null", "\r\n", "x" * 40_000_000, None])
     def test_any_text_arrives_as_it_is(self, names: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
         folder = tmp_path_factory.mktemp("any")
         target = Target(folder / "patients.duckdb", folder)

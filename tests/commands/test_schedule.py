@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support import Destination, bundled_api
+from support import Destination
 
 from toubib_connector import schedule as module
 from toubib_connector.destination import Destination as Written
 from toubib_connector.errors import Failure
-from toubib_connector.runs import append_run, read_runs
+from toubib_connector.runs import append_run
 from toubib_connector.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -156,21 +156,6 @@ def test_a_scheduler_is_healthy_if_its_last_scheduled_run_succeeded(
         instants = dict.fromkeys(("started_at", "ended_at"), datetime.now(UTC))
         append_run(Written(destination.path), instants | {"trigger": trigger, "outcome": outcome})
     assert destination.run("healthy").returncode == exit_code
-
-
-@pytest.mark.complete
-def test_a_scheduled_run_is_a_run_of_the_command_line(tmp_path: Path) -> None:
-    destination = Destination(tmp_path / "some folder" / "x.duckdb")
-    with bundled_api(tmp_path / "toubib.sqlite", 50) as api:
-        environment = {"API_BASEURL": api.url, "TAP_TOUBIB_FULL_REFRESH": "true"}
-        command = [sys.executable.replace(".venvs/dev", ".venv"), "-m", "toubib_connector", "run"]
-        scheduler = serve(destination, {"weekly-full": environment}, *command, output=tmp_path / "printed")
-        wait_for(lambda: read_runs(Written(destination.path), 1), 120)
-        scheduler.send_signal(signal.SIGTERM)
-        assert scheduler.wait(timeout=30) == 0
-    assert destination.query("select count(*) from main.patients") == [(50,)]
-    first = destination.runs()[0]
-    assert (first["outcome"], first["trigger"]) == ("succeeded", "weekly-full")
 
 
 def test_the_schedules_are_those_of_the_project(tmp_path: Path) -> None:

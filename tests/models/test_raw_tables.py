@@ -300,74 +300,35 @@ def test_a_patient_without_created_at_is_new(raw: Raw) -> None:
 
 
 MUTATIONS = {
-    "a version that repeats the one before": (
-        "versions_follow_each_other",
+    "versions_follow_each_other": [
         "update main.patients_history set email = 'a' where version_number = 2",
-    ),
-    "an empty interval": (
-        "versions_follow_each_other",
         "update main.patients_history set valid_to = valid_from where version_number = 1",
-    ),
-    "an overlap": (
-        "versions_follow_each_other",
         "update main.patients_history set valid_to = valid_to + interval 1 day where version_number = 1",
-    ),
-    "a gap without a deletion": (
-        "versions_follow_each_other",
         "update main.patients_history set valid_to = valid_to - interval 1 minute where version_number = 1",
-    ),
-    "two current versions": (
-        "versions_follow_each_other",
         "update main.patients_history set valid_to = null, is_current = true, ended_by = null",
-    ),
-    "a version that is neither current nor ended": (
-        "versions_follow_each_other",
         "update main.patients_history set is_current = false",
-    ),
-    "an end of no kind": (
-        "versions_follow_each_other",
         "update main.patients_history set ended_by = 'other' where ended_by = 'change'",
-    ),
-    "a current version that was ended": (
-        "versions_follow_each_other",
         "update main.patients_history set ended_by = 'deletion' where is_current",
-    ),
-    "two versions of one number": (
-        "versions_follow_each_other",
         "insert into main.patients_history from main.patients_history where version_number = 2",
-    ),
-    "a patient without a history": (
-        "every_patient_in_raw_has_a_history",
-        "delete from main.patients_history where patient_id = 2",
-    ),
-    "an observation that no build sees": (
-        "not_null_stg_patients__sdc_batched_at",
-        "insert into raw.patients (id) values (1)",
-    ),
-    "a version without a key": (
-        "not_null_patients_history_patient_version_id",
+    ],
+    "every_patient_in_raw_has_a_history": ["delete from main.patients_history where patient_id = 2"],
+    "not_null_stg_patients__sdc_batched_at": ["insert into raw.patients (id) values (1)"],
+    "not_null_patients_history_patient_version_id": [
         "update main.patients_history set patient_version_id = null where patient_id = 2",
-    ),
-    "two versions with one key": (
-        "unique_patients_history_patient_version_id",
+    ],
+    "unique_patients_history_patient_version_id": [
         "update main.patients_history set patient_version_id = '1-1'",
-    ),
-    "two rows of one patient": (
-        "unique_patients_patient_id",
+    ],
+    "unique_patients_patient_id": [
         "insert into main.patients_history from main.patients_history where is_current",
-    ),
-    "a patient without a key": (
-        "not_null_patients_patient_id",
-        "insert into main.patients_history (is_current) values (true)",
-    ),
-    "fewer patients than the source": (
-        "current_patients_are_those_of_the_source",
-        "update raw.syncs set total_items_after = 3",
-    ),
-    "a run in two rows": ("unique_syncs_started_at", "insert into raw.syncs from raw.syncs limit 1"),
-    "a run without a start": ("not_null_syncs_started_at", "update raw.syncs set started_at = null"),
-    "an unknown kind": ("accepted_values_syncs_kind", "update raw.syncs set kind = 'other'"),
+    ],
+    "not_null_patients_patient_id": ["insert into main.patients_history (is_current) values (true)"],
+    "current_patients_are_those_of_the_source": ["update raw.syncs set total_items_after = 3"],
+    "unique_syncs_started_at": ["insert into raw.syncs from raw.syncs limit 1"],
+    "not_null_syncs_started_at": ["update raw.syncs set started_at = null"],
+    "accepted_values_syncs_kind": ["update raw.syncs set kind = 'other'"],
 }
+"""What makes each data test fail."""
 
 
 @pytest.fixture(scope="module")
@@ -386,9 +347,10 @@ def tested(tmp_path_factory: pytest.TempPathFactory, dbt: Dbt) -> Raw:
     return raw
 
 
-@pytest.mark.parametrize("name", MUTATIONS)
-def test_a_data_test_finds(tested: Raw, tmp_path: Path, dbt: Dbt, name: str) -> None:
-    test, statement = MUTATIONS[name]
+@pytest.mark.parametrize(
+    ("test", "statement"), [(test, statement) for test, statements in MUTATIONS.items() for statement in statements]
+)
+def test_a_data_test_finds(tested: Raw, tmp_path: Path, dbt: Dbt, test: str, statement: str) -> None:
     changed = Raw(tmp_path / "changed.duckdb", dbt)
     tested.destination.copy(changed.destination.path)
     changed.execute(statement)

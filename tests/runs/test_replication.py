@@ -31,15 +31,6 @@ def test_the_columns_have_the_types_of_the_source(story: Story) -> None:
     assert story.after[0].columns("raw.patients")["id"] == "BIGINT"
 
 
-def test_the_first_run_gives_every_patient_one_current_version(story: Story) -> None:
-    [counts] = story.after[0].query("""
-        select count(*), count(distinct patient_id), bool_and(is_current), bool_and(valid_from = updated_at)
-        from main.patients_history
-    """)
-    assert counts == (PATIENTS, PATIENTS, True, True)
-    assert story.after[0].query("select count(*) from raw.patients") == [(PATIENTS,)]
-
-
 def test_an_update_makes_a_second_version_that_adjoins_the_first(story: Story) -> None:
     versions = story.after[1].query("""
         select one.patient_id, one.valid_to = two.valid_from, one.is_current, two.is_current, one.ended_by,
@@ -50,13 +41,6 @@ def test_an_update_makes_a_second_version_that_adjoins_the_first(story: Story) -
         order by all
     """)
     assert versions == [(patient_id, True, False, True, "change", True, f"Née-{patient_id}") for patient_id in UPDATED]
-
-
-def test_a_new_patient_has_one_version(story: Story) -> None:
-    new = story.after[1].query(f"""
-        select patient_id, version_number from main.patients_history where patient_id > {PATIENTS} order by all
-    """)
-    assert new == [(patient_id, 1) for patient_id in story.created]
 
 
 def test_a_deletion_ends_the_last_version_of_a_patient_and_starts_none(story: Story) -> None:
