@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -44,6 +43,10 @@ def tap(tmp_path: Path) -> Tap:
         )
 
     return tap
+
+
+def in_files(folder: Path) -> dict[str, Any]:
+    return {"encoding": {"format": "jsonl", "compression": "none"}, "storage": {"root": str(folder)}}
 
 
 def types(output: str) -> list[tuple[str, str | None]]:
@@ -85,24 +88,15 @@ def test_discovery_prints_the_catalog(tap: Tap, api: Api) -> None:
     assert not api.pages
 
 
-def test_connection_test_reads_one_patient(tap: Tap, api: Api) -> None:
-    api.add(1)
-    api.add(2)
-    done = tap("--test", config={"api_url": api.url})
-    assert done.returncode == 0
-    assert types(done.stdout).count(("RECORD", "patients")) == 1
-    assert "ERROR" not in done.stderr
-
-
-def test_connection_test_leaves_no_file_behind(tap: Tap, api: Api, tmp_path: Path) -> None:
+def test_connection_test_reads_one_patient_and_leaves_no_file_behind(tap: Tap, api: Api, tmp_path: Path) -> None:
     for key in range(1, 29):
         api.add(key)
     api.rows[-1]["updated_at"] = "soon"
     folder = tmp_path / "batches"
-    batch_config = {"encoding": {"format": "jsonl", "compression": "none"}, "storage": {"root": str(folder)}}
-    done = tap("--test", config={"api_url": api.url, "batch_config": batch_config, "page_size": 5})
+    done = tap("--test", config={"api_url": api.url, "batch_config": in_files(folder), "page_size": 5})
     assert done.returncode == 0
     assert types(done.stdout).count(("RECORD", "patients")) == 1
+    assert "ERROR" not in done.stderr
     assert len(api.pages) <= 2
     assert not folder.exists() or not [*folder.iterdir()]
 
@@ -186,8 +180,7 @@ def test_files_can_be_read_by_their_owner_only(tap: Tap, api: Api, tmp_path: Pat
     api.add(1)
     api.add(2, updated_at="soon")
     folder = tmp_path / "batches"
-    batch_config = {"encoding": {"format": "jsonl", "compression": "none"}, "storage": {"root": str(folder)}}
-    assert tap(config={"api_url": api.url, "batch_config": batch_config}).returncode == 0
+    assert tap(config={"api_url": api.url, "batch_config": in_files(folder)}).returncode == 0
     assert [stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()] == [0o600, 0o600]
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
@@ -196,8 +189,7 @@ def test_folder_that_cannot_be_made_is_named_in_one_line(tap: Tap, api: Api, tmp
     api.add(1)
     (tmp_path / "text").touch()
     folder = tmp_path / "text" / "batches"
-    batch_config = {"encoding": {"format": "jsonl", "compression": "none"}, "storage": {"root": str(folder)}}
-    done = tap(config={"api_url": api.url, "batch_config": batch_config})
+    done = tap(config={"api_url": api.url, "batch_config": in_files(folder)})
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     [line] = [line for line in done.stderr.splitlines() if "CRITICAL" in line]
@@ -207,8 +199,7 @@ def test_folder_that_cannot_be_made_is_named_in_one_line(tap: Tap, api: Api, tmp
 def test_full_disk_ends_with_one_line_and_the_next_run_goes_on(tap: Tap, api: Api, tmp_path: Path) -> None:
     for key in range(1, 29):
         api.add(key)
-    batch_config = {"encoding": {"format": "jsonl", "compression": "none"}, "storage": {"root": str(tmp_path / "b")}}
-    config = {"api_url": api.url, "batch_config": batch_config}
+    config = {"api_url": api.url, "batch_config": in_files(tmp_path / "b")}
     # a limit on the size of files has the effect of a full disk
     limit = (1_000, 1_000)
     done = tap(config=config, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
@@ -219,32 +210,3 @@ def test_full_disk_ends_with_one_line_and_the_next_run_goes_on(tap: Tap, api: Ap
     assert [*(tmp_path / "b").iterdir()] == []
     assert ("BATCH", "patients") not in types(done.stdout)
     assert ("BATCH", "patients") in types(tap(config=config).stdout)
-
-
-@pytest.mark.parametrize("in_files", [True, False], ids=["files", "records"])
-def test_state_of_a_run_that_is_terminated_passes_no_patient_by_that_was_not_written(
-    api: Api, tmp_path: Path, *, in_files: bool
-) -> None:
-    for key in range(1, 1_501):
-        api.add(key, created_at="2024-01-01T00:00:00Z", updated_at="2024-01-01T00:00:00Z")
-    encoding = {"format": "jsonl", "compression": "none"}
-    batch_config = {"encoding": encoding, "storage": {"root": str(tmp_path / "batches")}}
-    config = {"api_url": api.url, "max_parallel_requests": 1} | ({"batch_config": batch_config} if in_files else {})
-    path = tmp_path / "config.json"
-    path.write_text(json.dumps(config))
-    command = [sys.executable, "-m", "tap_toubib", "--config", str(path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        # the first file holds 1,000 at least; pages overlap
-        api.before[14] = process.terminate
-        output, _ = process.communicate(timeout=60)
-    messages = [json.loads(line) for line in output.splitlines()]
-    written = {each["record"]["id"] for each in messages if each["type"] == "RECORD"}
-    for url in [url for each in messages if each["type"] == "BATCH" for url in each["manifest"]]:
-        file = Path(urlsplit(url).path)
-        written |= {json.loads(line)["id"] for line in file.read_bytes().splitlines()}
-        file.unlink()
-    patients = last_state(output)["bookmarks"]["patients"]
-    assert patients.keys() == {"checkpoint"}
-    assert 1_000 <= patients["checkpoint"]["last_id"] <= max(written)
-    assert {*range(1, patients["checkpoint"]["last_id"] + 1)} <= written
-    assert not in_files or [*(tmp_path / "batches").iterdir()] == []

@@ -28,17 +28,6 @@ def test_first_load_holds_every_patient_exactly_once(
     assert output.bookmark == (day(7) if "updated_at" in sortable else None)
 
 
-def test_page_is_the_largest_that_the_api_documents(api: Api, run: Runner) -> None:
-    run()
-    assert {query["limit"] for query in api.pages} == {"100"}
-
-
-def test_service_that_gives_less_than_asked_for_is_read_to_its_end(api: Api, run: Runner) -> None:
-    api.largest_page = 2
-    fill(api, 7)
-    assert run(page_size=5).ids == [1, 2, 3, 4, 5, 6, 7]
-
-
 def test_row_pushed_off_a_full_last_page_after_the_total_was_counted_is_read(api: Api, run: Runner) -> None:
     api.offer("email", email=TEXT)
     for key, letter in enumerate("abcde", start=1):

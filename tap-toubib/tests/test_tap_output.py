@@ -139,19 +139,6 @@ def test_audit_is_written_though_the_catalog_does_not_know_it(api: Api, run: Run
     assert run(catalog=known).sync["records"] == 1
 
 
-def test_audit_names_the_source_without_credentials(api: Api, run: Runner) -> None:
-    api.add(1)
-    output = run(api_url=api.url.replace("//", "//user:secret@") + "/")
-    assert output.sync["api_url"] == api.url
-    assert output.sync["is_bundled_api"] is False
-
-
-def test_sync_says_whether_the_api_is_the_bundled_one(api: Api, run: Runner) -> None:
-    api.document["info"] = {"x-bundled-api": True}
-    api.add(1)
-    assert run().sync["is_bundled_api"] is True
-
-
 def test_all_records_of_a_run_were_read_between_its_begin_and_its_end(api: Api, run: Runner) -> None:
     fill(api, 7)
     api.rows[2]["created_at"] = "soon"

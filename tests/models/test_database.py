@@ -63,11 +63,6 @@ def test_a_ready_query_takes_the_patient_and_the_instant_as_variables(loaded: De
     assert 'last_name,"Née-7"' not in ask(loaded, "set variable patient_id = 7;", then, on_a_day)
 
 
-def test_a_change_is_a_row_for_each_field(loaded: Destination) -> None:
-    changes = loaded.query("select patient_id, field, new from main.patient_changes order by patient_id")
-    assert changes == [(patient_id, "last_name", f"Née-{patient_id}") for patient_id in UPDATED]
-
-
 def test_the_prompt_changes_nothing(loaded: Destination) -> None:
     assert "read-only" in ask(loaded, "delete from main.patients_history;")
 

@@ -239,11 +239,5 @@ def exact(instant: str | None) -> str | None:
     return instant if instant is None or "." in instant else f"{instant}.000000"
 
 
-def test_a_rebuilt_history_is_the_same(built: Destination, tmp_path: Path, dbt: Dbt) -> None:
-    copy = built.copy(tmp_path / "copy.duckdb")
-    dbt.build(copy.path, "--full-refresh")
-    assert copy.rows("main.patients_history") == built.rows("main.patients_history")
-
-
 def test_the_patients_are_the_current_ones(built: Destination) -> None:
     assert built.query("select patient_id from main.patients order by 1") == [(patient,) for patient in current()]

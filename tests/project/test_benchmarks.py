@@ -19,7 +19,7 @@ from correctness import DOUBLED, FAILED, LOST, UNDELETED, UNUSUAL, changes_durin
 from fast_api import Service, serve
 from measure import Cost
 from report import Results, page
-from runs import is_complete, load, read_pages, repeat_run
+from runs import is_complete, load, read_pages
 from session import FIRST_LOAD, Bench
 
 from tap_toubib.testing import Api, serving
@@ -170,14 +170,3 @@ def test_patients_are_lost_when_requests_fail_and_values_are_compared(tmp_path: 
         api.before_each = lambda: None
         [_, (*_, altered, whole)] = values(Careless(), api, tmp_path, random(1))
     assert (altered, whole) == (3, 2 * len(UNUSUAL))
-
-
-def test_a_run_is_repeated_hourly(tmp_path: Path) -> None:
-    file = tmp_path / "patients.duckdb.runs.jsonl"
-    run = {"started_at": "2026-01-01T00:30:00+00:00", "ended_at": "2026-01-01T00:31:00+00:00", "outcome": "succeeded"}
-    file.write_text(json.dumps(run))
-    repeat_run(file, 10_000)
-    first, *_, before, last = map(json.loads, file.read_text().splitlines())
-    assert last == run
-    assert before["ended_at"] == "2025-12-31T23:31:00+00:00"
-    assert first["started_at"] == "2024-11-10T09:30:00+00:00"

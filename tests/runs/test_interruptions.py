@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import time
@@ -151,13 +150,3 @@ def test_an_incomplete_system_database_is_made_again(destination: Destination, a
     outcome = destination.make("run", api_url=api.url)
     assert outcome.returncode == 0, outcome.stdout
     assert holds_every_patient(destination, api)
-
-
-def test_a_run_that_is_stopped_during_the_health_check_is_recorded(destination: Destination) -> None:
-    destination.path.parent.mkdir()
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        stopped = destination.start("run", API_BASEURL=f"http://127.0.0.1:{silent.getsockname()[1]}")
-        with silent.accept()[0]:
-            stopped.send_signal(signal.SIGINT)
-            assert stopped.wait(timeout=10) == 130
-    assert [run["outcome"] for run in destination.runs()] == ["stopped"]

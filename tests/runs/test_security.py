@@ -214,9 +214,3 @@ def test_a_line_that_reached_the_loader_in_part_is_not_shown(tmp_path: Path) -> 
     left = "\n".join(shown(Redaction(), "target-duckdb", *lines))
     assert "Unable to parse: (withheld" in left
     assert MARKER not in left
-
-
-def test_credentials_in_the_address_are_not_shown(destination: Destination) -> None:
-    outcome = destination.run("run", API_BASEURL="http://user:Secret-91@127.0.0.1:1")
-    assert "Error: No answer from http://127.0.0.1:1/health" in outcome.stdout
-    assert "Secret-91" not in outcome.stdout
