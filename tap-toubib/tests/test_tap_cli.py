@@ -33,14 +33,7 @@ def tap(tmp_path: Path) -> Tap:
             # the options must come before `--discover`
             args = (f"--{name}", str(path), *args)
         command = [sys.executable, "-m", "tap_toubib", *args]
-        return subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-            preexec_fn=preexec_fn,
-        )
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, preexec_fn=preexec_fn)
 
     return tap
 

@@ -170,11 +170,7 @@ def test_window_in_front_of_all_instants_ends_the_run(api: Api, run: Runner) -> 
 FAULTS: dict[str, tuple[Callable[[Api, Row], Row], str, int]] = {
     "ignores offset": (lambda _, query: query | {"offset": "0"}, "ignores `offset`", 20),
     "ignores order": (lambda _, query: {**query, "sort_field": ""}, "does not keep the order it was asked for", 3),
-    "alternates": (
-        lambda api, query: query | {"offset": str(len(api.pages) % 2)},
-        "not contiguous",
-        40,
-    ),
+    "alternates": (lambda api, query: query | {"offset": str(len(api.pages) % 2)}, "not contiguous", 40),
     "single rows": (lambda _, query: query | {"limit": "1"}, "one patient a page", 40),
 }
 

@@ -26,11 +26,7 @@ NEWEST_CREATED = Order("created_at", "desc", is_instant=True)
         (("last_name",), (), Plan(Order("last_name"), ())),
         (("surname", "town"), (), Plan(Order("surname"), ())),
         ((), (), Plan(Order("last_name"), ())),
-        (
-            ("id", "created_at", "updated_at"),
-            ("updated_at",),
-            Plan(Order("id"), (NEWEST_UPDATED, NEWEST_CREATED)),
-        ),
+        (("id", "created_at", "updated_at"), ("updated_at",), Plan(Order("id"), (NEWEST_UPDATED, NEWEST_CREATED))),
         (("id", "updated_at"), ("updated_at",), Plan(Order("id"), ())),
     ],
     ids=str,

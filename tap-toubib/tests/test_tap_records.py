@@ -266,8 +266,7 @@ def test_order_of_keys_in_json_text_says_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "text"),
-    [("00001", "00001"), (1, "1"), ("", ""), ('é"', 'é"'), (2**70, str(2**70)), ("-0", "-0")],
+    ("key", "text"), [("00001", "00001"), (1, "1"), ("", ""), ('é"', 'é"'), (2**70, str(2**70)), ("-0", "-0")]
 )
 def test_text_id_stays_as_it_is(key: object, text: str) -> None:
     texts = PageDecoder({"properties": {"id": {"type": ["string"]}, "email": {"type": ["string", "null"]}}})

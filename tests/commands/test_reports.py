@@ -264,8 +264,7 @@ def test_a_report_on_a_file_without_tables_names_the_command_that_makes_them(tmp
 
 
 @pytest.mark.parametrize(
-    ("seconds", "age"),
-    [(-5, "0 seconds"), (1, "1 second"), (119, "1 minute"), (7200, "2 hours"), (172800, "2 days")],
+    ("seconds", "age"), [(-5, "0 seconds"), (1, "1 second"), (119, "1 minute"), (7200, "2 hours"), (172800, "2 days")]
 )
 def test_an_age_is_shown_in_its_largest_unit(seconds: int, age: str) -> None:
     assert describe_age(timedelta(seconds=seconds)) == age

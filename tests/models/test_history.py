@@ -88,8 +88,7 @@ CASES = {
     "deleted twice": Case([("A", 1, 10), (None, 20, 20), (None, 30, 30)], [("A", "01:00", "20:00", "deletion")]),
     "deleted before it was ever seen": Case([(None, 5, 5), ("A", 7, 10)], [("A", "07:00", None, None)]),
     "back after a deletion, changed": Case(
-        [("A", 1, 10), (None, 20, 20), ("B", 25, 30)],
-        [("A", "01:00", "20:00", "deletion"), ("B", "25:00", None, None)],
+        [("A", 1, 10), (None, 20, 20), ("B", 25, 30)], [("A", "01:00", "20:00", "deletion"), ("B", "25:00", None, None)]
     ),
     "back after a deletion, as it was": Case(
         [("A", 1, 10), (None, 20, 20), ("A", 1, 30), ("A", 1, 40)],

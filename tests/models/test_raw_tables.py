@@ -213,14 +213,6 @@ def test_a_run_whose_clock_was_ahead_is_corrected_by_the_next_one(raw: Raw) -> N
     raw.assert_rebuilt_the_same()
 
 
-def test_a_version_names_the_run_that_first_observed_it(raw: Raw) -> None:
-    raw.load(2, {"id": "1", "email": "'a'"})
-    raw.load(3, {"id": "1", "email": "'a'", "updated_at": at(2)}, kind="changes")
-    raw.load(4, {"id": "1", "email": "'b'", "updated_at": at(3)}, kind="")
-    raw.build()
-    assert raw.versions("strftime(sync_started_at, '%H')") == [("1-1", "02"), ("1-2", "04")]
-
-
 def test_compaction_drops_a_full_refresh_that_found_nothing_new(raw: Raw) -> None:
     raw.load(2, {"id": "1"}, {"id": "2"}, {"id": "3"}, {"id": "4", "updated_at": at(9)})
     raw.build()
@@ -314,14 +306,10 @@ MUTATIONS = {
     "every_patient_in_raw_has_a_history": ["delete from main.patients_history where patient_id = 2"],
     "not_null_stg_patients__sdc_batched_at": ["insert into raw.patients (id) values (1)"],
     "not_null_patients_history_patient_version_id": [
-        "update main.patients_history set patient_version_id = null where patient_id = 2",
+        "update main.patients_history set patient_version_id = null where patient_id = 2"
     ],
-    "unique_patients_history_patient_version_id": [
-        "update main.patients_history set patient_version_id = '1-1'",
-    ],
-    "unique_patients_patient_id": [
-        "insert into main.patients_history from main.patients_history where is_current",
-    ],
+    "unique_patients_history_patient_version_id": ["update main.patients_history set patient_version_id = '1-1'"],
+    "unique_patients_patient_id": ["insert into main.patients_history from main.patients_history where is_current"],
     "not_null_patients_patient_id": ["insert into main.patients_history (is_current) values (true)"],
     "current_patients_are_those_of_the_source": ["update raw.syncs set total_items_after = 3"],
     "unique_syncs_started_at": ["insert into raw.syncs from raw.syncs limit 1"],

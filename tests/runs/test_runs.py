@@ -181,11 +181,6 @@ def test_each_patient_counts_for_one_kind_of_change() -> None:
 
 def test_a_run_counts_the_changes_that_a_failed_run_had_loaded() -> None:
     observations = {10: {1, 2}, 15: {1, 11, 12}, 20: {13}}
-    assert numbers(observations, {15: {2}}, 10) == RUN | NOTHING | {
-        "new": 3,
-        "changed": 1,
-        "deleted": 1,
-        "patients": 4,
-    }
+    assert numbers(observations, {15: {2}}, 10) == RUN | NOTHING | {"new": 3, "changed": 1, "deleted": 1, "patients": 4}
     # a first load in two parts
     assert numbers({15: {1, 2, 9}, 20: {10, 11}}, {}, None)["new"] == 5

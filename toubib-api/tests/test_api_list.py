@@ -14,10 +14,7 @@ def test_a_page_has_patients_and_counts(serve: Callable[..., Call]) -> None:
     status, answer = serve()("GET", "/v1/patients", offset=40)
     assert status == 200
     assert answer["meta"] == {"offset": 40, "total_items": 42, "total_pages": 5, "page_number": 5}
-    assert [list(patient) for patient in answer["data"]] == [
-        list(Patient.model_fields),
-        list(Patient.model_fields),
-    ]
+    assert [list(patient) for patient in answer["data"]] == [list(Patient.model_fields), list(Patient.model_fields)]
 
 
 def test_a_page_of_an_empty_file_is_empty(serve: Callable[..., Call]) -> None:

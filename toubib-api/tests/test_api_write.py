@@ -12,12 +12,7 @@ from toubib_api import change, prepare
 
 Call = Callable[..., tuple[int, Any]]
 
-SOMEONE = {
-    "email": "zoe@example.org",
-    "first_name": "Zoë",
-    "last_name": "Œuvrard",
-    "date_of_birth": "1990-02-28",
-}
+SOMEONE = {"email": "zoe@example.org", "first_name": "Zoë", "last_name": "Œuvrard", "date_of_birth": "1990-02-28"}
 
 
 def test_a_post_creates_a_patient(serve: Callable[..., Call]) -> None:
