@@ -52,16 +52,6 @@ def test_column_is_left_out_if_a_database_cannot_have_it_beside_the_others(
         assert MARKER not in message
 
 
-def test_column_that_is_not_documented_is_emitted_as_json_text(api: Api, run: Runner) -> None:
-    described = api.document["components"]["schemas"]["Patient"]
-    del described["additionalProperties"]
-    api.add(1, phone="5")
-    api.add(2, phone=5)
-    for catalog in (None, catalog_of(api)):
-        output = run(catalog=catalog)
-        assert [record["phone"] for record in output.records()] == ['"5"', "5"]
-
-
 def test_column_that_came_after_discovery_is_named(api: Api, run: Runner, caplog: pytest.LogCaptureFixture) -> None:
     api.add(1)
     catalog = catalog_of(api)

@@ -96,11 +96,6 @@ def test_start_date_leaves_out_patients_last_updated_before_it(
     assert output.bookmark == day(7)
 
 
-def test_bookmark_matters_more_than_an_earlier_start_date(api: Api, run: Runner) -> None:
-    fill(api, 7)
-    assert run(bookmark=day(6), start_date="2024-01-02").ids == [7, 6]
-
-
 @pytest.mark.parametrize(
     ("sortable", "nullable"), [(("id",), ()), (("last_name",), ()), (("id", "updated_at"), ("updated_at",))]
 )

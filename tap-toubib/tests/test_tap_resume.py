@@ -77,17 +77,6 @@ def test_a_load_that_goes_on_finds_deletions_if_it_is_given_the_ids_of_the_desti
     assert output.known_ids == [1, 2, *range(4, 31)]
 
 
-def test_a_checkpoint_is_ignored_if_the_api_no_longer_sorts_by_changes(run: Runner, api: Api, state: Row) -> None:
-    api.offer("id")
-    output = run(state=state, page_size=6)
-    assert set(output.ids) == {*range(1, 31)}
-    assert not output.sync["deleted"]
-
-
-def test_a_full_refresh_begins_at_the_beginning(run: Runner, state: Row) -> None:
-    assert set(run(state=state, full_refresh=True).ids) == {*range(1, 31)}
-
-
 def test_deletions_before_the_checkpoint_hide_no_patient_after_it(run: Runner, api: Api, state: Row) -> None:
     del api.rows[:4]
     assert set(run(state=state, page_size=6, max_deleted_percent=100).ids) >= set(range(17, 31))

@@ -53,6 +53,7 @@ FULL_REFRESH = {"full_refresh": True}
         (BY_ID_AND_UPDATE, LOADED, IDS, Scope("changes", CHANGES.since, has_all_ids=False)),
         (BY_ID_AND_UPDATE, LOADED, {"lookback_seconds": 0}, replace(CHANGES, since="2024-01-02T00:00:00.000000Z")),
         (BY_ID_AND_UPDATE, LOADED, START, replace(CHANGES, since=FEBRUARY)),
+        (BY_ID_AND_UPDATE, LOADED, {"start_date": "2023-01-01"}, CHANGES),
         (BY_ID_AND_UPDATE, LOADED, FULL_REFRESH, Scope("full")),
         (BY_ID_AND_UPDATE, LOADED, FULL_REFRESH | START, Scope("changes", FEBRUARY, has_all_ids=False)),
         # an API that could not sort by change so far

@@ -25,9 +25,3 @@ def test_a_value_that_does_not_fit_its_column_stays_out_of_the_log(
         }
     ]
     assert "Œuvrard" not in caplog.text + "".join(capfd.readouterr())
-
-
-def test_apps_of_one_process_do_not_mix(serve: Callable[..., Call], tmp_path: Path) -> None:
-    few, many = (serve(patients=count, database=tmp_path / f"{count}.sqlite") for count in (3, 30))
-    assert few("GET", "/v1/patients")[1]["meta"]["total_items"] == 3
-    assert many("GET", "/v1/patients")[1]["meta"]["total_items"] == 30
