@@ -88,7 +88,7 @@ def prepare(connection: duckdb.DuckDBPyConnection, settings: Settings, api: Api)
         )
     state = read_state(destination)
     synced_at = state.get("synced_at")
-    [last_sync] = (syncs and query(connection, "last_sync", synced_at=str(synced_at))) or [{}]
+    last_sync = next(iter(query(connection, "last_sync", synced_at=str(synced_at))), {}) if syncs else {}
     if last_sync:
         _check_source(destination, api, last_sync)
     if state and not has_rows and not last_sync:
@@ -96,7 +96,8 @@ def prepare(connection: duckdb.DuckDBPyConnection, settings: Settings, api: Api)
         remove_state(destination)
         return Start(settings.full_refresh)
     full_refresh = settings.full_refresh
-    if last_sync["is_other_state"] if last_sync else synced_at:
+    is_other_state = last_sync["is_other_state"] if last_sync else bool(synced_at)
+    if is_other_state:
         say(
             f"{destination.system_database} is not the state of {destination.path}: one of them was removed or "
             "replaced. Reading every patient again; the history in the file stays.",
@@ -110,10 +111,9 @@ def prepare(connection: duckdb.DuckDBPyConnection, settings: Settings, api: Api)
     if has_rows and patients["id"].endswith("INT") and (full_refresh or _lacks_ids(connection, state)):
         known_ids = destination.scratch / "known_ids.txt"
         known_ids.write_text("\n".join(str(row["id"]) for row in query(connection, "current_ids")))
-    has_builds = "bookkeeping.builds" in tables
-    [built_until] = (has_builds and connection.execute("select built_until from bookkeeping.builds").fetchone()) or [
-        None
-    ]
+    built_until = None
+    if "bookkeeping.builds" in tables:
+        [built_until] = connection.execute("select built_until from bookkeeping.builds").fetchone() or (None,)
     # if the API cannot sort by `updated_at`, every run reads everything again
     repeats = full_refresh or last_sync.get("kind") == "full"
     return Start(full_refresh, known_ids, built_until, "toubib-full" if repeats and built_until else "toubib")

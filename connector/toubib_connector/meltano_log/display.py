@@ -158,7 +158,9 @@ class Display(logging.Handler):
         else:
             self._live.update(task.id, total=1, completed=1)
         self._live.stop_task(task.id)
-        self._steps["load" if plugin == TAP else "build"] = round(seconds, 1)
+        step = "load" if plugin == TAP else "build"
+        # after a full refresh, dbt also compacts raw
+        self._steps[step] = round(self._steps.get(step, 0) + seconds, 1)
         if self._live.disable and (plugin == TAP or number):
             step = "Extracted and loaded" if plugin == TAP else "Built and tested"
             self._print(f"{step} in {seconds:.1f} seconds", plugin)
