@@ -25,11 +25,12 @@ def _survive() -> Iterator[None]:
     yield
     signal.signal(signal.SIGTERM, before)
     # orphans are children of the machine's first process
-    wait_until_gone({*psutil.Process().children(recursive=True), *find("sleep 20")} - {*others})
+    wait_until_gone({*psutil.Process().children(recursive=True), *find_sleepers()} - {*others})
 
 
-def find(text: str) -> list[psutil.Process]:
-    return [each for each in psutil.process_iter(["cmdline"]) if text in " ".join(each.info["cmdline"] or [])]
+def find_sleepers() -> list[psutil.Process]:
+    # a number of seconds that no other program on the machine sleeps
+    return [each for each in psutil.process_iter(["cmdline"]) if each.info["cmdline"] == ["sleep", "20.25"]]
 
 
 def wait_until_gone(processes: set[psutil.Process]) -> None:
@@ -61,7 +62,7 @@ def test_a_signal_that_comes_while_meltano_is_being_started_ends_it(monkeypatch:
 def test_a_signal_also_ends_a_process_that_a_command_has_just_started(tmp_path: Path, signum: signal.Signals) -> None:
     begun = tmp_path / "begun"
     # Meltano ends at once, and leaves a dbt that has just begun behind
-    command = ["bash", "-c", f"trap 'exit 0' TERM; (trap '' TERM; echo > {begun}; sleep 20; true) & wait"]
+    command = ["bash", "-c", f"trap 'exit 0' TERM; (trap '' TERM; echo > {begun}; sleep 20.25; true) & wait"]
 
     def stop_when_begun() -> None:
         while not begun.exists():
@@ -86,6 +87,6 @@ def test_a_process_that_ignores_a_signal_is_killed(monkeypatch: pytest.MonkeyPat
     Timer(0.5, stop).start()
     began = time.monotonic()
     with pytest.raises(SystemExit) as ended:
-        module.run_until_stopped(["bash", "-c", "trap '' TERM; sleep 20; true"])
+        module.run_until_stopped(["bash", "-c", "trap '' TERM; sleep 20.25; true"])
     assert ended.value.code == 128 + signal.SIGTERM
     assert time.monotonic() - began < 10

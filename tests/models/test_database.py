@@ -113,6 +113,5 @@ def test_the_site_is_one_page(loaded: Destination) -> None:
     text = Path(page).read_text(encoding="utf-8")
     assert "patients_as_of" in text
     assert '<script src="http' not in text
-    # the front page is the project's, and the lineage graph shows no tests at first
+    # the front page is the project's
     assert "Patients of a Toubib service, with their history" in text
-    assert 'resource_types:["model","source"],depth:1' in text
