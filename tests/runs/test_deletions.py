@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import insert, select
-from support import Destination, bundled_api
+from support import PROJECT, Destination, bundled_api
+from support import run as command
 
 from toubib_api import change
 from toubib_api.database import patients_table, transaction
@@ -72,3 +73,27 @@ def test_data_whose_state_is_lost_are_kept_and_every_patient_is_read_again(desti
     assert current_ids(destination) == api.patients().keys()
     run(destination, api)
     assert destination.changes() == {}
+
+
+def test_a_full_refresh_by_meltano_itself_is_repaired_by_the_next_run(destination: Destination, api: Api) -> None:
+    run(destination, api)
+    change(api.database, updates=0, creations=0, removals=3, seed=1)
+    environment = {
+        "DESTINATION_DUCKDB_PATH": str(destination.path),
+        "MELTANO_DATABASE_URI": f"sqlite:///{destination.path}.meltano.db",
+        "TAP_TOUBIB_BATCH_CONFIG_STORAGE_ROOT": f"file://{destination.path}.work/batches",
+        "API_BASEURL": api.url,
+    }
+    outcome = command(
+        PROJECT / ".venv/bin/meltano",
+        "run",
+        "--full-refresh",
+        "tap-toubib",
+        "target-duckdb",
+        "dbt:build",
+        **environment,
+    )
+    assert "make full-refresh" in outcome.stdout
+    assert NOTICED in run(destination, api)
+    assert current_ids(destination) == api.patients().keys()
+    assert NOTICED not in run(destination, api)
