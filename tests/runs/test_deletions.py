@@ -1,7 +1,8 @@
-"""Patients who are deleted from the source and return: their history ends and starts again."""
+"""Patients who are deleted from the source, and return: their history is closed and opened again."""
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -39,7 +40,7 @@ def current_ids(destination: Destination) -> set[int]:
     return {patient for (patient,) in destination.query("select patient_id from main.patients")}
 
 
-def test_a_deletion_ends_a_history_and_a_return_starts_it_again(destination: Destination, api: Api) -> None:
+def test_a_deleted_patient_is_closed_and_one_that_returns_is_opened_again(destination: Destination, api: Api) -> None:
     run(destination, api)
     with transaction(api.database) as connection:
         rows = {row["id"]: dict(row) for row in connection.execute(select(patients_table)).mappings()}
@@ -64,6 +65,23 @@ def test_a_deletion_ends_a_history_and_a_return_starts_it_again(destination: Des
     assert versions == [*back, (removed[2], 1, "deletion", False)]
 
 
+def test_an_emptied_source_ends_no_version(destination: Destination, api: Api) -> None:
+    run(destination, api)
+    before = destination.rows("main.patients_history")
+    with transaction(api.database) as connection:
+        connection.execute(patients_table.delete())
+    outcome = destination.make("run", api_url=api.url)
+    assert outcome.returncode != 0
+    [line] = [line for line in outcome.stdout.splitlines() if line.startswith("Error: ")]
+    assert line.startswith("Error: 400 of 400 patients are not in the source any more")
+    assert "TAP_TOUBIB_MAX_DELETED_PERCENT=100" in line
+    assert destination.rows("main.patients_history") == before
+    outcome = destination.run("run", f"--api-url={api.url}", TAP_TOUBIB_MAX_DELETED_PERCENT="100")
+    assert outcome.returncode == 0, outcome.stdout
+    assert destination.changes() == {"deleted": 400}
+    assert current_ids(destination) == set()
+
+
 def test_data_whose_state_is_lost_are_kept_and_every_patient_is_read_again(destination: Destination, api: Api) -> None:
     assert NOTICED not in run(destination, api)
     change(api.database, updates=3, creations=2, removals=2, seed=1)
@@ -73,6 +91,13 @@ def test_data_whose_state_is_lost_are_kept_and_every_patient_is_read_again(desti
     assert current_ids(destination) == api.patients().keys()
     run(destination, api)
     assert destination.changes() == {}
+
+
+def test_a_state_whose_data_are_lost_is_removed(destination: Destination, api: Api) -> None:
+    run(destination, api)
+    destination.path.unlink()
+    assert "is empty, so its state in" in run(destination, api)
+    assert destination.changes() == {"new": 400}
 
 
 def test_a_full_refresh_by_meltano_itself_is_repaired_by_the_next_run(destination: Destination, api: Api) -> None:
@@ -97,3 +122,25 @@ def test_a_full_refresh_by_meltano_itself_is_repaired_by_the_next_run(destinatio
     assert NOTICED in run(destination, api)
     assert current_ids(destination) == api.patients().keys()
     assert NOTICED not in run(destination, api)
+
+
+def test_an_older_copy_of_the_data_is_noticed_and_fixed(destination: Destination, api: Api) -> None:
+    run(destination, api)
+    copy = shutil.copy(destination.path, destination.path.parent / "copy.duckdb")
+    change(api.database, updates=0, creations=0, removals=2, seed=1)
+    run(destination, api)
+    assert destination.changes() == {"deleted": 2}
+    shutil.move(copy, destination.path)
+    assert NOTICED in run(destination, api)
+    assert destination.changes() == {"deleted": 2}
+    assert current_ids(destination) == api.patients().keys()
+    assert NOTICED not in run(destination, api)
+
+
+def test_a_full_refresh_finds_who_was_deleted(destination: Destination, api: Api) -> None:
+    run(destination, api)
+    change(api.database, updates=0, creations=0, removals=2, seed=1)
+    outcome = destination.make("full-refresh", api_url=api.url)
+    assert outcome.returncode == 0, outcome.stdout
+    assert destination.changes() == {"deleted": 2}
+    assert current_ids(destination) == api.patients().keys()
