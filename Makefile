@@ -28,7 +28,7 @@ CHANGE := .venvs/toubib-api/bin/toubib-api change
 endif
 
 .PHONY: help build init-db run status sql report full-refresh rebuild-history schedule docs demo api change test test-all \
-  test-days test-docker build-spark test-spark bench-spark endurance bench lint requirements sbom audit clean
+  test-docker build-spark test-spark bench-spark endurance bench lint requirements sbom audit clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^##@/ { print substr($$0, 5) ":" } /^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
@@ -88,22 +88,11 @@ test: $(TESTS) ## Run the tests that a contributor runs all day, in minutes
 
 test-all: $(TESTS) ## The same, and slow tests: kills, the clock, more examples, endurance, containers, Spark
 	@$(PYTEST) --hypothesis-profile complete $(PYTEST_ARGS)
-	@if command -v faketime >/dev/null; then $(MAKE) --no-print-directory test-days; \
-	  else echo "Left out: unusual days, since there is no faketime"; fi
 	@$(MAKE) --no-print-directory endurance RUNS=$(or $(RUNS),15)
 	@if docker info >/dev/null 2>&1; then $(MAKE) --no-print-directory test-docker; \
 	  else echo "Left out: the containers, since no Docker engine answers"; fi
 	@if java -version 2>&1 | grep -q 'version "17'; then $(MAKE) --no-print-directory test-spark; \
 	  else echo "Left out: Spark, since there is no Java 17"; fi
-
-# ends of a month and of a year, a leap day, the first minutes of a month
-DAYS := 2027-01-31T12:00 2028-02-29T12:00 2026-12-31T23:30 2027-03-01T00:10
-test-days: $(TESTS) ## Run tests on unusual days, in another zone and locale, with faketime
-	@for day in $(DAYS); do echo "$$day"; \
-	  FAKETIME_DONT_FAKE_MONOTONIC=1 TZ=Pacific/Auckland LC_ALL=C faketime -f "@$${day/T/ }:00" \
-	  .venvs/dev/bin/pytest --quiet -p no:cacheprovider -m "not complete" tests/commands/test_reports.py \
-	  tests/models/test_history.py tap-toubib/tests/test_tap_changes.py target-duckdb/tests $(PYTEST_ARGS) || exit 1; \
-	done
 
 BENCH := .venvs/dev .venvs/bench-dlt .venvs/bench-plain
 bench: build-local $(BENCH:=/installed) ## Measure beside dlt, a plain stack and the bare limit; SIZES=10000,100000
