@@ -7,61 +7,54 @@ import shutil
 import signal
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from toubib_connector.destination import Destination
-from toubib_connector.errors import Failure, fail_in_one_line
+from toubib_connector.errors import fail_in_one_line
 from toubib_connector.log import say
 from toubib_connector.meltano import run_meltano
 from toubib_connector.pipeline import run_pipeline
 from toubib_connector.runs import read_runs
-from toubib_connector.schedule import Scheduler, read_schedules
-from toubib_connector.settings import PROJECT, DuckDBFile, Setting, Settings, read_environment
-from toubib_connector.status import show_demo_history, show_status, show_tables
+from toubib_connector.schedule import read_schedules, serve_schedules
+from toubib_connector.settings import DEFAULT_FILE, PROJECT, Settings, load_dotenv, locate
+from toubib_connector.status import show_status, show_tables
 
-VERSIONS = "select count(*), count(distinct patient_id) from main.patients_history"
 ANALYSES = PROJECT / "transform" / "analyses"
+
+setting = partial(click.option, show_envvar=True)
 
 
 class Commands(click.Group):
-    """Commands that fail in one line."""
+    """Commands that read `.env` and fail in one line."""
 
     def main(self, *arguments: Any, **options: Any) -> Any:
         """Run a command and end this process."""
-        try:
-            with fail_in_one_line():
-                return super().main(*arguments, **options)
-        except Failure as failure:
-            failure.show()
-            sys.exit(1)
+        load_dotenv()
+        return super().main(*arguments, **options)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        with fail_in_one_line():
+            return super().invoke(ctx)
 
 
 @click.group(cls=Commands)
-@click.option(
-    "--destination",
-    cls=Setting,
-    envvar="DESTINATION_DUCKDB_PATH",
-    default=str(PROJECT / "data" / "destination.duckdb"),
-    type=DuckDBFile(),
-    help="The DuckDB file.",
-    show_envvar=True,
-)
-@click.option(
-    "--verbose", cls=Setting, envvar="VERBOSE", is_flag=True, help="Show the full log of Meltano.", show_envvar=True
-)
+@setting("--destination", envvar="DESTINATION_DUCKDB_PATH", default=str(DEFAULT_FILE), help="The DuckDB file.")
+@setting("--verbose", envvar="VERBOSE", is_flag=True, help="Show the full log of Meltano.")
 @click.version_option(package_name="toubib-connector")
 @click.pass_context
-def main(context: click.Context, destination: Destination, *, verbose: bool) -> None:
+def main(context: click.Context, destination: str, *, verbose: bool) -> None:
     """Replicate the patients of a Toubib service into a DuckDB file, with their history."""
     # only the owner may read patients' data
     os.umask(0o077)
     for signum in (signal.SIGTERM, signal.SIGINT):
         # the first process of a container ignores a signal that it does not handle
         signal.signal(signum, lambda signum, _: sys.exit(128 + signum))
-    context.obj = Settings(destination, read_environment(), verbose)
+    # an empty variable counts as not set
+    context.obj = Settings(locate(destination), {name: value for name, value in os.environ.items() if value}, verbose)
 
 
 @main.command()
@@ -78,36 +71,19 @@ def init_db(settings: Settings) -> None:
 
 
 @main.command()
-@click.option(
+@setting(
     "--api-url",
-    cls=Setting,
     envvar="API_BASEURL",
     help="Base URL of the service; by default localhost:8000, if a Toubib answers there, or the bundled API.",
-    show_envvar=True,
 )
-@click.option(
-    "--auth-token",
-    cls=Setting,
-    envvar="TAP_TOUBIB_AUTH_TOKEN",
-    help="Bearer token, if the service wants one.",
-    show_envvar=True,
-)
-@click.option(
+@setting("--auth-token", envvar="TAP_TOUBIB_AUTH_TOKEN", help="Bearer token, if the service wants one.")
+@setting(
     "--full-refresh",
-    cls=Setting,
     envvar="TAP_TOUBIB_FULL_REFRESH",
     is_flag=True,
     help="Read every patient again, whatever the state says.",
-    show_envvar=True,
 )
-@click.option(
-    "--publish",
-    cls=Setting,
-    envvar="TOUBIB_PUBLISH",
-    is_flag=True,
-    help="Leave a copy that can be read while the next run writes.",
-    show_envvar=True,
-)
+@setting("--publish", envvar="TOUBIB_PUBLISH", is_flag=True, help="Leave a copy to be read while the next run writes.")
 @click.pass_obj
 def run(settings: Settings, /, **options: Any) -> None:
     """Extract, load, transform, test, and say what changed."""
@@ -123,7 +99,8 @@ def rebuild_history(settings: Settings) -> None:
     with destination.lock():
         run_meltano(settings, "run", "dbt:rebuild")
         with destination.connect(read_only=True) as connection:
-            say("Built {} versions of {} patients".format(*connection.execute(VERSIONS).fetchone() or ()))
+            counts = connection.execute("select count(*), count(distinct patient_id) from main.patients_history")
+            say("Built {} versions of {} patients".format(*counts.fetchone() or ()))
 
 
 @main.command()
@@ -142,7 +119,7 @@ def docs(settings: Settings) -> None:
 @click.pass_obj
 def schedule(settings: Settings) -> None:
     """Run by the schedules of meltano.yml, until stopped."""
-    Scheduler(settings.destination, read_schedules()).serve()
+    serve_schedules(settings.destination, read_schedules())
 
 
 @main.command()
@@ -153,6 +130,14 @@ def status(settings: Settings, /, *, check: bool, as_json: bool) -> None:
     """Show the last runs, how old the data are, and how many."""
     is_healthy = show_status(settings.destination, as_json=as_json)
     sys.exit(check and not is_healthy)
+
+
+@main.command()
+@click.pass_obj
+def healthy(settings: Settings) -> None:
+    """Exit with 1 if the last scheduled run failed or was stopped."""
+    scheduled = (run for run in read_runs(settings.destination, 1000) if run["trigger"] != "manual")
+    sys.exit(next(scheduled, {"outcome": "succeeded"})["outcome"] != "succeeded")
 
 
 @main.command()
@@ -179,23 +164,3 @@ def sql(settings: Settings) -> None:
     os.chdir(PROJECT)
     shell = str(Path(sys.executable).with_name("duckdb"))
     os.execv(shell, [shell, "-readonly", str(path)])  # noqa: S606 (no shell of the system's)
-
-
-@main.command(hidden=True)
-@click.pass_obj
-def demo_history(settings: Settings) -> None:
-    """Show the history of some made-up patients, at the end of `make demo`."""
-    with settings.destination.connect_for_reading() as connection:
-        show_demo_history(connection)
-
-
-@main.command()
-@click.pass_obj
-def healthy(settings: Settings) -> None:
-    """Exit with 1 if the last scheduled run failed or was stopped."""
-    scheduled = [run for run in read_runs(settings.destination, 1000) if run["trigger"] != "manual"]
-    if not scheduled:
-        say("No scheduled run has ended yet.")
-        return
-    say("The run of {started_at:%Y-%m-%d %H:%M:%S} {outcome}.".format_map(scheduled[0]))
-    sys.exit(scheduled[0]["outcome"] != "succeeded")

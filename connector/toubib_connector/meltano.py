@@ -23,7 +23,7 @@ STATE_ID = "prod:tap-toubib-to-target-duckdb"
 PASSED_ON = re.compile(
     "PATH|HOME|USER|LOGNAME|SHELL|LANG|LC_.*|TZ|TMPDIR|TERM|COLUMNS|NO_COLOR|LD_.*|FAKETIME.*"
     "|(HTTP|HTTPS|ALL|NO)_PROXY|(http|https|all|no)_proxy|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|SSL_CERT_.*"
-    "|TAP_TOUBIB_.*|TARGET_DUCKDB_LOGLEVEL|TOUBIB_MEMORY_LIMIT|MELTANO_AUTO_INSTALL|MELTANO_CLI_LOG_FORMAT"
+    "|TAP_TOUBIB_.*|TOUBIB_MEMORY_LIMIT|MELTANO_AUTO_INSTALL|MELTANO_CLI_LOG_FORMAT"
     "|PYTHON(DONTWRITEBYTECODE|PYCACHEPREFIX|UNBUFFERED|UTF8)"
 )
 """The user's variables that Meltano and its plugins get. Others could redirect a part of a run."""
@@ -47,7 +47,9 @@ def run_meltano(settings: Settings, *arguments: str, run: dict[str, Any] | None 
         Failure: Meltano failed; the message is the error of the loader, the tap or dbt.
     """
     destination = settings.destination
-    discard_half_made(destination)
+    if not read_states(destination):
+        # Meltano cannot use what a kill or a full disk leaves of a system database
+        remove_states(destination)
     folder = destination.scratch / "meltano"
     if not folder.exists():
         # destinations share the plugins, but not configurations and catalogs
@@ -78,7 +80,7 @@ def run_meltano(settings: Settings, *arguments: str, run: dict[str, Any] | None 
     if exit_code:
         reason = kept.get("reason") or f"meltano {arguments[0]} ended with exit code {exit_code}"
         if found := HOLDER.search(reason):
-            reason = f"{found['holder']} has {destination.path} open. Close it there and run again"
+            reason = f"{found[1]} has {destination.path} open. Close it there and run again"
         reason = reason.removeprefix("Error: ").replace(str(destination.path_for_tools), str(destination.path))
         raise Failure(reason, None if settings.is_verbose else destination.log)
 
@@ -153,45 +155,38 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def read_state(destination: Destination) -> dict[str, Any]:
-    """Return the state of the patients, empty if there is none.
+def read_states(destination: Destination) -> dict[str, Any]:
+    """Return the states in Meltano's system database, by their ids.
 
     Raises:
         Failure: The system database is damaged.
     """
-    query = "select completed_state, partial_state from state where state_id = ?"
+    path = destination.system_database
+    if not path.exists():
+        return {}
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+        try:
+            rows = connection.execute("select state_id, completed_state, partial_state from state").fetchall()
+        except sqlite3.Error as error:
+            if "no such table" in str(error):  # before the first run
+                return {}
+            raise Failure(
+                f"Cannot read {path}: {error}. If it is damaged, remove it: the next run reads every patient again."
+            ) from error
+    return {state_id: [json.loads(state or "{}") for state in states] for state_id, *states in rows}
+
+
+def read_state(destination: Destination) -> dict[str, Any]:
+    """Return the bookmark of the patients, empty if there is none."""
     patients: dict[str, Any] = {}
-    for state in _query_states(destination, query, STATE_ID):
-        bookmarks = json.loads(state or "{}").get("singer_state", {}).get("bookmarks")
-        bookmark = bookmarks.get("patients") if isinstance(bookmarks, dict) else None
+    for state in read_states(destination).get(STATE_ID, ()):
+        bookmark = state.get("singer_state", {}).get("bookmarks", {}).get("patients")
         # the tap reports a damaged bookmark
         patients |= bookmark if isinstance(bookmark, dict) else {}
     return patients
 
 
-def remove_state(destination: Destination) -> None:
+def remove_states(destination: Destination) -> None:
     """Remove the system database."""
     for suffix in ("", "-wal", "-shm"):
         destination.system_database.with_name(f"{destination.system_database.name}{suffix}").unlink(missing_ok=True)
-
-
-def discard_half_made(destination: Destination) -> None:
-    """Remove a system database without a state, as a kill or a full disk leaves it: Meltano cannot use it."""
-    if not _query_states(destination, "select 1 from state"):
-        remove_state(destination)
-
-
-def _query_states(destination: Destination, query: str, *parameters: str) -> tuple[Any, ...]:
-    """Return the first row of a query on Meltano's states, or an empty tuple."""
-    path = destination.system_database
-    if not path.exists():
-        return ()
-    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
-        try:
-            return connection.execute(query, parameters).fetchone() or ()
-        except sqlite3.Error as error:
-            if "no such table" in str(error):  # before the first run
-                return ()
-            raise Failure(
-                f"Cannot read {path}: {error}. If it is damaged, remove it: the next run reads every patient again."
-            ) from error

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import takewhile
 from threading import Event
 
 from cronsim import CronSim, CronSimError
@@ -54,78 +55,54 @@ class Schedule:
             raise Failure(f"{reason}: {error}") from error
 
 
-@dataclass
-class Scheduler:
-    """Runs by schedules, one run at a time, until SIGTERM or SIGINT.
+def serve_schedules(destination: Destination, schedules: list[Schedule], command: tuple[str, ...] = RUN) -> None:
+    """Run by schedules, one run at a time, until SIGTERM or SIGINT, which also ends the run under way.
 
     A run that is due during another schedule's run starts afterwards; during its own schedule's run, it is skipped.
 
-    Attributes:
+    Args:
         destination: The DuckDB file.
         schedules: At least one.
         command: Starts a run.
     """
+    stopped = Event()
+    running: list[subprocess.Popen[bytes]] = []
 
-    destination: Destination
-    schedules: list[Schedule]
-    command: tuple[str, ...] = RUN
-    _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
-    _stopped: Event = field(default_factory=Event, init=False)
+    def stop(*_: object) -> None:
+        stopped.set()
+        for process in running:
+            process.send_signal(signal.SIGTERM)
 
-    def serve(self) -> None:
-        """Run by schedule until a signal. Pass the signal on to the run under way, and wait for its end."""
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, self._stop)
-        last_end = read_clock()
-        due = {each.name: next(each.list_instants(last_end)) for each in self.schedules}
-        for each in self.schedules:
-            at = due[each.name]
-            say(f"Schedule {each.name} ({each.interval}) runs next on {at:%A, %Y-%m-%d %H:%M %Z}")
-        while not self._stopped.is_set():
-            schedule = min(self.schedules, key=lambda each: due[each.name])
-            at = due[schedule.name]
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, stop)
+    now = read_clock()
+    due = {each.name: next(each.list_instants(now)) for each in schedules}
+    for each in schedules:
+        say(f"Schedule {each.name} ({each.interval}) runs next on {due[each.name]:%A, %Y-%m-%d %H:%M %Z}")
+    while not stopped.is_set():
+        schedule = min(schedules, key=lambda each: due[each.name])
+        at = due[schedule.name]
+        now = read_clock()
+        if now < at:
             # in short steps: the clock may be set, or the machine suspended
-            wait = (at - read_clock()).total_seconds()
-            if wait > 0:
-                self._stopped.wait(min(wait, 10))
-                continue
-            if at < last_end:
-                say(f"The run of {schedule.name} that was due at {at:%H:%M} starts now, after another one", "warning")
-            self._run(schedule)
-            last_end = read_clock()
-            skipped = 0
-            for instant in schedule.list_instants(at):
-                due[schedule.name] = instant
-                if instant > last_end:
-                    break
-                skipped += 1
-            if skipped:
-                say(f"Skipped, since a run was under way: {skipped} of the schedule {schedule.name}", "warning")
-
-    def _stop(self, *_: object) -> None:
-        self._stopped.set()
-        if self._process:
-            self._process.send_signal(signal.SIGTERM)
-
-    def _run(self, schedule: Schedule) -> None:
-        """Start a run, and wait for its end."""
-        started_at = read_clock()
+            stopped.wait(min((at - now).total_seconds(), 10))
+            continue
+        say(f"The run of {schedule.name} that was due at {at:%H:%M} starts")
         # in a session of its own, so that Ctrl+C reaches the run once
-        self._process = subprocess.Popen(
-            self.command,
-            env=os.environ
-            | schedule.environment
-            | {"DESTINATION_DUCKDB_PATH": str(self.destination.path), "TOUBIB_TRIGGER": schedule.name},
-            start_new_session=True,
-        )
-        exit_code = self._process.wait()
-        self._process = None
+        variables = {"DESTINATION_DUCKDB_PATH": str(destination.path), "TOUBIB_TRIGGER": schedule.name}
+        process = subprocess.Popen(command, env=os.environ | schedule.environment | variables, start_new_session=True)
+        running[:] = [process]
+        exit_code = process.wait()
         if exit_code < 0:
             # the signal ended the run before it could record itself
             outcome = "stopped" if exit_code == -signal.SIGTERM else "failed"
-            run = {"started_at": started_at, "ended_at": read_clock(), "outcome": outcome, "trigger": schedule.name}
+            run = {"started_at": now, "ended_at": read_clock(), "outcome": outcome, "trigger": schedule.name}
             with suppress(OSError):
-                append_run(self.destination, run | {"reason": f"Signal {-exit_code} ended it"})
+                append_run(destination, run | {"reason": f"Signal {-exit_code} ended it"})
+        now = read_clock()
+        if skipped := len(list(takewhile(now.__ge__, schedule.list_instants(at)))):
+            say(f"Skipped, since a run was under way: {skipped} of the schedule {schedule.name}", "warning")
+        due[schedule.name] = next(schedule.list_instants(max(at, now)))
 
 
 def read_schedules() -> list[Schedule]:

@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import click
 import yaml
 from dotenv import dotenv_values
 
-from toubib_connector.destination import Destination, locate
+from toubib_connector.destination import Destination
 from toubib_connector.errors import Failure
 
 PROJECT = Path(__file__).parents[2]
+DEFAULT_FILE = PROJECT / "data" / "destination.duckdb"
+
+NOT_A_FILE = re.compile(r"""^[A-Za-z][A-Za-z0-9+.-]+:(?!$)|^:memory:|[?\ud800-\udfff]|[\x00-\x1f'"#;][^/]*$""")
+"""Addresses of databases, such as `md:name`, and characters that DuckDB or dbt cannot handle in a path or a name."""
 
 ELSEWHERE = {
     "TAP_TOUBIB_API_URL": "Set API_BASEURL",
+    "api_url in meltano.yml": "Set API_BASEURL",
     "TARGET_DUCKDB_FILEPATH": "Set DESTINATION_DUCKDB_PATH",
+    "filepath in meltano.yml": "Set DESTINATION_DUCKDB_PATH",
     "MELTANO_ENVIRONMENT": "Unset it, or run Meltano by hand",
     "MELTANO_STATE_BACKEND_URI": "Unset it: the state is kept beside the destination",
 }
-"""Variables that Meltano reads and the commands do not, each with advice."""
-
-IN_PROJECT = {
-    "TAP_TOUBIB_API_URL": ("extractors", "tap-toubib", "api_url"),
-    "TARGET_DUCKDB_FILEPATH": ("loaders", "target-duckdb", "filepath"),
-}
-"""Where `meltano config set` writes two of them in meltano.yml."""
+"""Settings that Meltano reads and the commands do not, each with advice."""
 
 OF_SINGER = {"TAP_TOUBIB_LOGLEVEL", "TAP_TOUBIB__SELECT", "TAP_TOUBIB__SELECT_FILTER", "TAP_TOUBIB__METADATA"}
 """Settings that Meltano and the SDK give to every tap."""
@@ -58,11 +57,6 @@ class Settings:
     full_refresh: bool = False
     publish: bool = False
 
-    @property
-    def trigger(self) -> str:
-        """The schedule that started the run, or `manual`."""
-        return self.environment.get("TOUBIB_TRIGGER", "manual")
-
     def check(self, project: Mapping[str, Any]) -> None:
         """Check that a run honours every setting of the tap, the loader and Meltano.
 
@@ -70,56 +64,44 @@ class Settings:
             project: meltano.yml.
 
         Raises:
-            Failure: A setting is invalid, or would be ignored.
+            Failure: A setting would be ignored.
         """
-        for name in self.environment:
+        environments = [each.get("config", {}) for each in project.get("environments") or () if each["name"] == "prod"]
+        plugins = [
+            plugin
+            for configured in (project, *environments)
+            for kind in configured.get("plugins", {}).values()
+            for plugin in kind
+        ]
+        settings = {each["name"] for plugin in plugins for each in plugin.get("settings", ())}
+        known = OF_SINGER | {f"TAP_TOUBIB_{name.upper()}" for name in settings}
+        in_project = {f"{name} in meltano.yml" for plugin in plugins for name in plugin.get("config", ())}
+        for name in sorted({*self.environment, *in_project}):
             if name in ELSEWHERE:
                 raise Failure(f"{name} is not used here. {ELSEWHERE[name]}.")
-        environments = [each for each in project.get("environments") or () if each["name"] == "prod"]
-        configured = [project["plugins"], *(each.get("config", {}).get("plugins", {}) for each in environments)]
-        for name, (kind, plugin, setting) in IN_PROJECT.items():
-            for plugins in configured:
-                for each in plugins.get(kind, ()):
-                    if each["name"] == plugin and setting in each.get("config", {}):
-                        raise Failure(f"{setting} of {plugin} in meltano.yml is not used here. {ELSEWHERE[name]}.")
-        taps = [each for each in project["plugins"]["extractors"] if each["name"] == "tap-toubib"]
-        kinds = {f"TAP_TOUBIB_{each['name'].upper()}": each.get("kind") for tap in taps for each in tap["settings"]}
-        for name, kind in kinds.items():
-            value = self.environment.get(name, "0")
-            if kind == "integer" and not value.removeprefix("-").isdecimal():
-                raise Failure(f"{name} is {value!r}; it must be an integer.")
-        if unknown := sorted(
-            name for name in self.environment if name.startswith("TAP_TOUBIB_") and name not in {*kinds, *OF_SINGER}
-        ):
-            raise Failure(f"{unknown[0]} is not a setting of the tap; `tap-toubib --about` lists them.")
+            if name.startswith("TAP_TOUBIB_") and name not in known:
+                raise Failure(f"{name} is not a setting of the tap; `tap-toubib --about` lists them.")
 
 
-class Setting(click.Option):
-    """An option that can be set in the environment or in `.env`."""
-
-    def resolve_envvar_value(self, ctx: click.Context) -> str | None:  # noqa: ARG002 (click's signature)
-        """Return the value of its variable, None if it is not set."""
-        return read_environment().get(str(self.envvar))
+def load_dotenv() -> None:
+    """Add the variables of the project's `.env` to the environment, where they are missing or empty."""
+    for name, value in dotenv_values(PROJECT / ".env").items():
+        os.environ[name] = os.environ.get(name) or value or ""
 
 
-class DuckDBFile(click.ParamType[Destination]):
-    """The path of a file that can be the destination."""
+def locate(name: str) -> Destination:
+    """Return the destination that a setting names. Symbolic links are resolved.
 
-    name = "path"
+    Args:
+        name: A path. A relative one starts in the project's folder.
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Destination:  # noqa: ARG002
-        """Return the destination."""
-        return locate(str(value))
-
-
-@cache
-def read_environment() -> Mapping[str, str]:
-    """Return the variables of this process over `.env`. Empty variables count as not set."""
-    dotenv = {name: value for name, value in dotenv_values(PROJECT / ".env").items() if value}
-    if path := dotenv.get("DESTINATION_DUCKDB_PATH"):
-        # paths in `.env` are relative to the project; `locate` refuses `md:...`
-        dotenv["DESTINATION_DUCKDB_PATH"] = path if ":" in path else str(PROJECT / Path(path).expanduser())
-    return dotenv | {name: value for name, value in os.environ.items() if value}
+    Raises:
+        Failure: It cannot be the path of a DuckDB file.
+    """
+    path = PROJECT / os.path.expanduser(name)  # noqa: PTH111 (an unknown home is no error)
+    if NOT_A_FILE.search(name) or path.is_dir():
+        raise Failure(f"{name!r} is not the path of a DuckDB file. Set DESTINATION_DUCKDB_PATH to one.")
+    return Destination(path.resolve())
 
 
 def read_project() -> dict[str, Any]:

@@ -19,10 +19,9 @@ from toubib_connector.destination import Destination
 from toubib_connector.errors import Failure
 from toubib_connector.log import describe_age, is_json, say
 from toubib_connector.runs import read_runs
-from toubib_connector.settings import PROJECT
+from toubib_connector.settings import DEFAULT_FILE, PROJECT
 from toubib_connector.sql import query
 
-DEFAULT = PROJECT / "data" / "destination.duckdb"
 CHANGES = {"new": "green", "changed": "cyan", "deleted": "magenta", "returned": "green", "recovered": "yellow"}
 """Kinds of changes to patients, each with its colour."""
 
@@ -59,7 +58,7 @@ def show_summary(run: Mapping[str, Any], destination: Destination) -> None:
         click.secho(f"{number:>{width},}  {name}", fg=COUNTS.get(name) if number else None, dim=not number)
     file = destination.path
     typed = file.relative_to(PROJECT) if file.is_relative_to(PROJECT) else file
-    variable = "" if file == DEFAULT else f" DESTINATION_DUCKDB_PATH={shlex.quote(str(typed))}"
+    variable = "" if file == DEFAULT_FILE else f" DESTINATION_DUCKDB_PATH={shlex.quote(str(typed))}"
     click.echo(f"In {file}\nQuery it: make sql{variable}\nSee it: make report{variable}")
 
 
@@ -149,12 +148,3 @@ def show_tables(connection: duckdb.DuckDBPyConnection) -> None:
         "select database, schema, name, len(column_names) as columns from (show all tables) order by all"
     )
     tables.show(max_width=shutil.get_terminal_size().columns, max_rows=100)
-
-
-def show_demo_history(connection: duckdb.DuckDBPyConnection) -> None:
-    """Print the versions of a changed and a deleted made-up patient."""
-    rows = query(connection, "demo_history")
-    table = Table(*next(iter(rows), ()), box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    for row in rows:
-        table.add_row(*map(str, row.values()))
-    Console(highlight=False).print(table)

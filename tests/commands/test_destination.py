@@ -110,10 +110,8 @@ def test_a_reader_is_waited_for_and_named(
         assert reader.stdout
         assert reader.stdin
         reader.stdout.readline()
-        monkeypatch.setattr(module, "LOCK_TIMEOUT", 0)
         with pytest.raises(Failure, match=rf"\(PID {reader.pid}\) has {destination.path} open"):
-            destination.connect().__enter__()
-        monkeypatch.setattr(module, "LOCK_TIMEOUT", 30)
+            destination.connect(timeout=0)
         Timer(0.5, reader.stdin.close).start()
         with destination.connect():
             pass
@@ -123,7 +121,7 @@ def test_a_reader_is_waited_for_and_named(
 def test_a_file_that_is_not_a_database_stays_as_it_is(destination: Destination) -> None:
     destination.path.write_text("no database\n" * 1000)
     with pytest.raises(Failure, match=f"Cannot open {destination.path}"):
-        destination.connect().__enter__()
+        destination.connect()
     assert destination.path.read_text() == "no database\n" * 1000
 
 
@@ -136,7 +134,7 @@ def somebodys() -> Iterator[Destination]:
         nobody = 65534
         os.chown(folder, nobody, nobody)
         os.seteuid(nobody)
-    for path in (destination.path, destination.system_database, destination.runs):
+    for path in (destination.path, destination.system_database):
         path.touch()
     yield destination
     if os.getuid() == 0:
@@ -145,33 +143,18 @@ def somebodys() -> Iterator[Destination]:
 
 
 @pytest.mark.parametrize(
-    ("file", "mode", "needed"),
-    [
-        ("patients.duckdb", 0o400, "u+rw"),
-        ("patients.duckdb.meltano.db", 0o400, "u+rw"),
-        ("patients.duckdb.runs.jsonl", 0o000, "u+rw"),
-        (".", 0o555, "u+rwx"),
-    ],
+    ("file", "mode"), [("patients.duckdb", 0o400), ("patients.duckdb.meltano.db", 0o400), (".", 0o555)]
 )
-def test_a_wrong_mode_is_refused_before_anything_is_written(
-    somebodys: Destination, file: str, mode: int, needed: str
-) -> None:
+def test_a_wrong_mode_is_refused_before_anything_is_written(somebodys: Destination, file: str, mode: int) -> None:
     path = somebodys.path.parent / file
     before = path.stat().st_mode & 0o777
     path.chmod(mode)
-    with pytest.raises(Failure) as failure:
+    with pytest.raises(Failure, match=f"^{path} is not writable"):
         somebodys.lock().__enter__()
-    assert failure.value.message.startswith(f"{path} cannot be written to. `chmod {needed}` it")
     path.chmod(before)
     assert not somebodys.work_folder.exists()
     with somebodys.lock():
         pass
-
-
-def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(Failure, match=f"^{tmp_path / 'file'} cannot be written to"):
-        Destination(tmp_path / "file" / "x.duckdb").lock().__enter__()
 
 
 def test_any_failure_on_a_full_disk_names_the_full_disk(

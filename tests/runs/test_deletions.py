@@ -96,7 +96,7 @@ def test_data_whose_state_is_lost_are_kept_and_every_patient_is_read_again(desti
 def test_a_state_whose_data_are_lost_is_removed(destination: Destination, api: Api) -> None:
     run(destination, api)
     destination.path.unlink()
-    assert "is empty, so its state in" in run(destination, api)
+    assert NOTICED in run(destination, api)
     assert destination.changes() == {"new": 400}
 
 

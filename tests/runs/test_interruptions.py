@@ -65,7 +65,7 @@ def test_a_stopped_run_ends_at_once_and_says_what_it_keeps(
     assert parts_of_runs(destination) == []
     [run] = destination.runs()
     assert run["outcome"] == "stopped"
-    assert re.fullmatch(r"Stopped: .* and the next run goes on from there", run["reason"])
+    assert re.fullmatch(r"Stopped: [\d,]+ patients were loaded and are kept; .*", run["reason"])
     assert run["reason"] in printed.read_text().splitlines()
 
 
