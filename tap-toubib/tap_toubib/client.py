@@ -7,13 +7,10 @@ import os
 import re
 import ssl
 from collections.abc import Callable, Collection, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from itertools import count
 from threading import Lock
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import backoff
 import requests
@@ -22,10 +19,11 @@ from requests.adapters import HTTPAdapter
 from requests.exceptions import ChunkedEncodingError, ContentDecodingError
 from singer_sdk.authenticators import BearerTokenAuthenticator
 from singer_sdk.exceptions import ConfigurationError, FatalAPIError, RetriableAPIError
+from urllib3.exceptions import InvalidHeader
+from urllib3.util import Retry
 
 OPENAPI_PATH = "/openapi.json"
 PATIENTS_PATH = "/v1/patients"
-PATIENT_PATH = "/v1/patients/{}"
 
 MAX_TRIES = 7
 FIRST_WAIT = 0.5
@@ -35,7 +33,6 @@ MAX_RETRY_AFTER = 300
 """Seconds; a service that asks for a longer wait ends the run."""
 
 RETRIED = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
-REFUSED = {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY}
 
 ABOUT_ONE_PATIENT = {HTTPStatus.OK, *range(400, 500)} - {HTTPStatus.UNAUTHORIZED, *RETRIED}
 """Answers that concern one patient, not the service."""
@@ -56,36 +53,21 @@ TOKEN = re.compile("[!-~]+")
 T = TypeVar("T")
 
 
-class RefusedRequestError(FatalAPIError):
-    """The service does not accept a query."""
-
-
 class ToubibClient:
     """A connection to one Toubib service.
 
     Its messages name the address and the status, never the body of an answer: that may hold patients.
 
-    Args:
-        auth_token: Sent as a bearer token, if given.
-        timeout: Seconds without an answer after which an attempt is given up.
-        max_parallel_requests: How many threads use it at once.
-
     Attributes:
-        api_url: Base URL of the service.
-        address: The same without credentials or query, as people may see it.
-        patients_path: Path of the list of patients, below the base URL.
-        patient_path: Path of one patient, with `{}` for the id.
+        address: Base URL of the service without credentials or query, as people may see it.
         list_requests: How many pages of patients were asked for, failed attempts included.
     """
-
-    patients_path = PATIENTS_PATH
-    patient_path: str | None = PATIENT_PATH
 
     def __init__(
         self, api_url: str, *, auth_token: str | None, user_agent: str, timeout: float, max_parallel_requests: int
     ) -> None:
-        self.api_url = api_url.rstrip("/")
-        self.address = describe_address(self.api_url)
+        self._api_url = api_url.rstrip("/")
+        self.address = describe_address(self._api_url)
         self._timeout = timeout
         # the environment's proxy cannot reach services of this machine
         exempt = os.environ.get("no_proxy", os.environ.get("NO_PROXY", ""))
@@ -121,32 +103,24 @@ class ToubibClient:
         Args:
             params: The query: `offset`, `limit`, `sort_field`, `sort_dir`.
             decode: Parses a body; raises ValueError if it is not a page.
-
-        Raises:
-            RefusedRequestError: The service does not accept the query.
         """
 
         def attempt() -> T:
             with self._lock:
                 self.list_requests += 1
-            response = self._send(self.patients_path, params)
+            response = self._send(PATIENTS_PATH, params)
             try:
                 return decode(response.content)
             except ValueError as error:
-                request = self._describe(self.patients_path, response.url if response.history else None)
-                if "html" in response.headers.get("Content-Type", ""):
-                    raise FatalAPIError(
-                        f"{request} answered with a web page, such as a login page, instead of patients: check "
-                        "api_url (API_BASEURL) and auth_token (TAP_TOUBIB_AUTH_TOKEN)"
-                    ) from error
-                message = f"{request} answered something that is not a page of patients ({error})"
-                raise RetriableAPIError(message) from error
+                raise RetriableAPIError(
+                    f"GET {describe_address(response.url)} answered something that is not a page of patients ({error})"
+                ) from error
 
         return self._retry(attempt)
 
     def is_deleted(self, patient_id: int) -> bool:
         """Return whether `GET /patients/{id}` answers 404."""
-        path = (self.patient_path or PATIENT_PATH).replace("{}", str(patient_id))
+        path = f"{PATIENTS_PATH}/{patient_id}"
         response = self._retry(lambda: self._send(path, accepted=ABOUT_ONE_PATIENT))
         if response.status_code in {HTTPStatus.OK, HTTPStatus.NOT_FOUND}:
             return response.status_code == HTTPStatus.NOT_FOUND
@@ -156,38 +130,23 @@ class ToubibClient:
     def _send(
         self, path: str, params: Mapping[str, str | int] | None = None, accepted: Collection[int] = (HTTPStatus.OK,)
     ) -> requests.Response:
-        answers: list[requests.Response] = []
         try:
             response = self._session.get(
-                self.api_url + path,
-                params=params,
-                timeout=self._timeout,
-                proxies=self._proxies,
-                hooks={"response": lambda answer, **_: answers.append(answer)},
+                self._api_url + path, params=params, timeout=self._timeout, proxies=self._proxies
             )
         except requests.RequestException as error:
-            led_to = error.request.url if answers and error.request else None
-            raise _explain(self._describe(path, led_to), error) from error
-        request = self._describe(path, response.url if response.history else None)
-        if params and response.history and not urlsplit(response.url).query:
-            raise FatalAPIError(f"{request} without its query: check api_url (API_BASEURL)")
+            raise _explain(error, self.address + path) from error
         if response.status_code in accepted:
             return response
-        message = f"{request} answered {response.status_code} {response.reason}"
+        # after a redirect, the address that it led to
+        message = f"GET {describe_address(response.url)} answered {response.status_code} {response.reason}"
         if response.status_code in RETRIED or response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
             wait = read_retry_after(response)
             if wait > MAX_RETRY_AFTER:
                 raise FatalAPIError(f"{message} and asks for {wait:.0f} s of patience, more than {MAX_RETRY_AFTER} s")
             raise RetriableAPIError(message, response)
         hint = HINTS.get(response.status_code)
-        if self._session.auth and "Authorization" not in response.request.headers:
-            hint = "auth_token is not sent to another server; if it may be, set api_url (API_BASEURL) to that address"
-        kind = RefusedRequestError if response.status_code in REFUSED else FatalAPIError
-        raise kind(f"{message}: {hint}" if hint else message)
-
-    def _describe(self, path: str, led_to: str | None) -> str:
-        """Return a request as messages name it: with the address of a redirect, without credentials."""
-        return f"GET {self.address}{path}" + (f", redirected to {describe_address(led_to)}," if led_to else "")
+        raise FatalAPIError(f"{message}: {hint}" if hint else message)
 
     def _retry(self, attempt: Callable[[], T]) -> T:
         """Return the result of an attempt. Failures that may pass are retried."""
@@ -219,12 +178,9 @@ class ToubibClient:
 
 def read_retry_after(response: requests.Response | None) -> float:
     """Return the seconds in a Retry-After header, a number or a date (RFC 9110, 10.2.3); 0 without a valid one."""
-    value = "" if response is None else response.headers.get("Retry-After", "")
-    if value.isdecimal():
-        return float(value)
     try:
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError):
+        return 0.0 if response is None else Retry().parse_retry_after(response.headers.get("Retry-After", "0"))
+    except InvalidHeader:
         return 0.0
 
 
@@ -233,13 +189,14 @@ def describe_address(url: str) -> str:
     return re.sub("(?<=//)[^/]*@|[?#].*", "", url)
 
 
-def _explain(request: str, error: requests.RequestException) -> FatalAPIError | RetriableAPIError:
+def _explain(error: requests.RequestException, address: str) -> FatalAPIError | RetriableAPIError:
     """Return an error that names a failed request, the cause and, where the user can act, a remedy."""
+    address = describe_address(error.request.url or "") if error.request else address
     cause: BaseException = error
     # the messages of the upper layers repeat the whole URL
     while below := cause.__cause__ or cause.__context__:
         cause = below
-    message = f"{request} failed: {getattr(cause, 'strerror', None) or type(error).__name__}"
+    message = f"GET {address} failed: {getattr(cause, 'strerror', None) or type(error).__name__}"
     if isinstance(cause, ssl.SSLCertVerificationError):
         return FatalAPIError(f"{message}; REQUESTS_CA_BUNDLE names a file of the authorities that are trusted")
     if isinstance(error, MAY_PASS):

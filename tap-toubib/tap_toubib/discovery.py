@@ -7,16 +7,16 @@ first page of patients shows undocumented columns.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import urlsplit
 
-from tap_toubib import openapi
-from tap_toubib.client import PATIENT_PATH, PATIENTS_PATH, ToubibClient
+import msgspec
+from singer_sdk.exceptions import FatalAPIError
+
+from tap_toubib.client import PATIENTS_PATH, ToubibClient
 from tap_toubib.columns import INT64, JSON_TEXT, PRIMARY_KEY, JSONSchema, is_json_text
-from tap_toubib.openapi import FORMATS, OpenAPIDocument, as_dict, as_list
+from tap_toubib.openapi import FORMATS, OpenAPIDocument, Parameter, Schema, find_largest
 from tap_toubib.records import parse_page
 
 DEFAULT_PAGE_SIZE = 100
@@ -43,8 +43,7 @@ class Capabilities:
         sortable: The fields that the API can sort by.
         nullable: The columns for which the document does not promise a value.
         page_size: The largest page.
-        patients_path: Path of the list of patients, below the base URL.
-        patient_path: Path of one patient, with `{}` for the id; None if the API has none.
+        has_single_patients: Whether it returns one patient by id.
         is_bundled_api: Whether it is the bundled API, whose patients are fictitious.
         is_understood: Whether the document describes a patient.
         is_closed: Whether the document promises that a patient has no other columns.
@@ -54,8 +53,7 @@ class Capabilities:
     sortable: frozenset[str]
     nullable: frozenset[str]
     page_size: int
-    patients_path: str = PATIENTS_PATH
-    patient_path: str | None = PATIENT_PATH
+    has_single_patients: bool = True
     is_bundled_api: bool = False
     is_understood: bool = False
     is_closed: bool = False
@@ -65,57 +63,56 @@ class Capabilities:
         """The columns that hold instants."""
         return {name for name, column in self.schema["properties"].items() if column.get("format") == "date-time"}
 
-    @property
-    def has_single_patients(self) -> bool:
-        """Whether the API returns one patient by id."""
-        return self.patient_path is not None
 
-
-def read_document(root: JSONSchema, api_url: str = "") -> Capabilities:
+def read_document(root: JSONSchema) -> Capabilities:
     """Return the capabilities that an OpenAPI document describes, with defaults for the others.
 
     Args:
         root: The document; an empty one if there is none.
-        api_url: The base URL that it was read from.
+
+    Raises:
+        FatalAPIError: The ids of patients are not integers.
     """
-    document = OpenAPIDocument(root)
-    paths = document.get("paths")
-    readable = [path for path in paths if "get" in document.get("paths", path)]
-    lists = [path for path in readable if path.rstrip("/").endswith(PATIENTS_PATH) and "{" not in path]
-    path = min(lists, key=len, default=PATIENTS_PATH)
-    is_single = re.compile(re.escape(path.rstrip("/")) + r"/\{[^/{}]+\}/?").fullmatch
-    single = next(filter(is_single, readable), None if paths else PATIENT_PATH)
-    parameters = {
-        str(parameter.get("name")): document.expand(parameter.get("schema"))
-        for parameter in map(as_dict, as_list(document.get("paths", path, "get").get("parameters")))
-        if parameter.get("in") == "query"
-    }
-    answer = document.get("paths", path, "get", "responses", "200", "content", "application/json").get("schema")
-    pages = document.expand(openapi.list_properties(document.expand(answer)).get("data"))
-    patients = [form for page in pages for form in document.expand(page.get("items")) if form.get("properties")]
-    columns = {key: document.expand(schema) for key, schema in openapi.list_properties(patients).items()}
-    is_understood = PRIMARY_KEY in columns
+    try:
+        return _read(OpenAPIDocument(root))
+    except msgspec.ValidationError:
+        return _read(OpenAPIDocument({}))
+
+
+def _read(document: OpenAPIDocument) -> Capabilities:
+    operation = ("paths", PATIENTS_PATH, "get")
+    parameters = msgspec.convert(document.get(*operation, "parameters") or [], list[Parameter])
+    schemas = {each.name: each.schema for each in parameters}
+    answer = document.get(*operation, "responses", "200", "content", "application/json", "schema")
+    patients = document.resolve(document.resolve(answer).properties.get("data")).items
+    patient = document.resolve(patients)
+    is_understood = PRIMARY_KEY in patient.properties
     if not is_understood:
-        patients, columns = [], {key: [schema] for key, schema in DEFAULT_PROPERTIES.items()}
-    required = [key for key in columns if patients and all(key in as_list(each.get("required")) for each in patients)]
-    largest = openapi.find_largest(parameters.get("limit", []))
+        patient = Schema(properties=DEFAULT_PROPERTIES)
+    columns = {key: document.expand(schema) for key, schema in patient.properties.items()}
+    if (types := _list_types(columns[PRIMARY_KEY])) and "integer" not in types:
+        raise FatalAPIError("The API documents ids of patients that are not integers: this tap cannot read it")
+    paths = msgspec.convert(document.get("paths") or {}, dict[str, Any])
+    largest = find_largest(document.expand(schemas.get("limit")))
     return Capabilities(
         schema={
             "type": "object",
-            "properties": {key: _make_column(key, forms) for key, forms in columns.items()},
+            "properties": {key: _make_column(forms) for key, forms in columns.items()}
+            | {PRIMARY_KEY: {"type": ["integer"], **INT64}},
             "required": [PRIMARY_KEY],
         },
-        sortable=frozenset(openapi.list_values(parameters.get("sort_field", []))),
+        sortable=frozenset(
+            each for form in document.expand(schemas.get("sort_field")) for each in form.values if isinstance(each, str)
+        ),
         nullable=frozenset(
-            key for key, forms in columns.items() if key not in required or "null" in openapi.list_types(forms)
+            key for key, forms in columns.items() if key not in patient.required or "null" in _list_types(forms)
         ),
         # overlapping pages need at least two rows
         page_size=largest if largest and largest > 1 else DEFAULT_PAGE_SIZE,
-        patients_path=_cut_base(api_url, path),
-        patient_path=_cut_base(api_url, re.sub(r"\{.*\}", "{}", single)) if single else None,
-        is_bundled_api=document.get("info").get("x-bundled-api") is True,
+        has_single_patients=not paths or any(path.startswith(f"{PATIENTS_PATH}/{{") for path in paths),
+        is_bundled_api=document.get("info", "x-bundled-api") is True,
         is_understood=is_understood,
-        is_closed=is_understood and all(patient.get("additionalProperties") is False for patient in patients),
+        is_closed=patient.additional_properties is False,
     )
 
 
@@ -133,17 +130,22 @@ def complete(api: Capabilities, client: ToubibClient, catalog: Mapping[str, JSON
             "The OpenAPI document of the API does not describe a patient: the columns are those of the service's "
             "public description, and what its first page shows"
         )
-    if catalog is None:
-        page = None if api.is_closed else client.get_patients({"offset": 0, "limit": api.page_size}, parse_page)
-        catalog = _describe_rows([row for row in page.data if isinstance(row, dict)] if page else [], documented)
-    others = {name: column for name, column in catalog.items() if name not in documented and is_json_text(column)}
+    if catalog is not None:
+        others = {name for name, column in catalog.items() if is_json_text(column)}
+    elif api.is_closed:
+        others = set()
+    else:
+        page = client.get_patients({"offset": 0, "limit": api.page_size}, parse_page)
+        others = {key for row in page.data if isinstance(row, dict) for key in row}
+    names = others.union(documented)
     # to a database, names that differ only in case are equal: the one in lower case is loaded
-    names = {name.lower(): name for name in sorted([*documented, *others]) if _is_loadable(name)}
-    columns = {name: column for name, column in (documented | others).items() if name in names.values()}
-    if added := sorted(columns.keys() - documented):
+    loaded = {*{name.lower(): name for name in sorted(names) if _is_loadable(name)}.values()}
+    if names - loaded:
+        logger.warning("Not loaded, since a database could not name it: %s", ", ".join(sorted(names - loaded)))
+    added = sorted(loaded.difference(documented))
+    if added:
         logger.warning("Kept as JSON text, since the OpenAPI document does not name it: %s", ", ".join(added))
-    if not api.is_understood:
-        columns[PRIMARY_KEY] = catalog.get(PRIMARY_KEY, documented[PRIMARY_KEY])
+    columns = {name: column for name, column in documented.items() if name in loaded} | dict.fromkeys(added, JSON_TEXT)
     return replace(api, schema={**api.schema, "properties": columns}, nullable=api.nullable.union(added))
 
 
@@ -152,9 +154,14 @@ def _is_loadable(name: str) -> bool:
     return not name.lower().startswith("_sdc_") and name.isprintable() and name != ""
 
 
-def _make_column(key: str, forms: Sequence[JSONSchema]) -> JSONSchema:
+def _list_types(forms: Sequence[Schema]) -> set[str]:
+    """Return the types that a value can have; an empty set if it can have any."""
+    return set() if any(not form.types for form in forms) else {each for form in forms for each in form.types}
+
+
+def _make_column(forms: Sequence[Schema]) -> JSONSchema:
     """Return the schema of a column, in Singer's terms."""
-    types = openapi.list_types(forms) - {"null"}
+    types = _list_types(forms) - {"null"}
     column: JSONSchema = JSON_TEXT
     if types == {"integer"}:
         column = {"type": ["integer", "null"], **INT64}
@@ -164,20 +171,5 @@ def _make_column(key: str, forms: Sequence[JSONSchema]) -> JSONSchema:
         column = {"type": ["boolean", "null"]}
     elif types and types <= {"string", *FORMATS}:
         column = {"type": ["string", "null"]} | ({"format": min(types)} if types in ({"date"}, {"date-time"}) else {})
-    if key == PRIMARY_KEY:
-        column = {"type": ["integer"], **INT64} if types == {"integer"} else {"type": ["string"]}
-    description = openapi.find_description(forms)
+    description = next((form.description for form in forms if form.description), None)
     return column | ({"description": description} if description else {})
-
-
-def _describe_rows(rows: Sequence[dict[str, Any]], documented: Mapping[str, JSONSchema]) -> dict[str, JSONSchema]:
-    """Return the undocumented columns of rows, and the id."""
-    columns = {key: JSON_TEXT for row in rows for key in row if key not in documented}
-    has_text_id = any(isinstance(row.get(PRIMARY_KEY), str) for row in rows)
-    return columns | {PRIMARY_KEY: {"type": ["string"]} if has_text_id else documented[PRIMARY_KEY]}
-
-
-def _cut_base(api_url: str, path: str) -> str:
-    """Return a path relative to the base URL, which may already end with its beginning."""
-    base = urlsplit(api_url).path
-    return path.removeprefix(base) if path.startswith(f"{base}/") else path

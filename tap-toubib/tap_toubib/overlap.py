@@ -46,11 +46,11 @@ class End:
 
     def is_beyond(self, other: End, order: Order) -> bool:
         """Return whether this end is further on than another."""
+        if self.value is None or other.value is None or not _is_comparable(self.value, other.value, order):
+            return self.offset > other.offset
         if self.value == other.value:
             return not order.is_unique and self.offset > other.offset
-        if _is_comparable(self.value, other.value, order):
-            return bool(self.value > other.value if order.direction == "asc" else self.value < other.value)
-        return self.offset > other.offset
+        return bool(self.value > other.value if order.direction == "asc" else self.value < other.value)
 
 
 def is_sorted(page: Page, order: Order) -> bool:

@@ -14,7 +14,7 @@ from typing import Self
 
 from singer_sdk.exceptions import FatalAPIError
 
-from tap_toubib.client import RefusedRequestError, ToubibClient
+from tap_toubib.client import ToubibClient
 from tap_toubib.overlap import End, find_end, is_contiguous, is_sorted, remove_shown
 from tap_toubib.plan import Order
 from tap_toubib.records import Page, PageDecoder, Rejected
@@ -26,35 +26,20 @@ MAX_SETBACKS = 10
 MAX_HOLES = 2
 """Pages of a scan that may be empty at the end of the page before; a shrinking collection causes one."""
 
-MAX_PROBES = 50
-"""Requests of one bisection; a changing collection needs more than the logarithm of its size."""
-
 STUCK = "The API's pages are not contiguous: it ignores `offset` or `sort_field`, or gives one patient a page"
 
 logger = logging.getLogger("tap-toubib.pagination")
 
 
-class WindowError(FatalAPIError):
-    """The service shows nothing from some offset on, although it has patients there."""
-
-
 @dataclass
 class Scanner:
-    """Reads pages of patients from the API.
-
-    Attributes:
-        client: The connection.
-        decoder: Decodes and checks the pages.
-        page_size: How many patients to ask for in one request.
-        max_parallel_requests: How many requests may be in flight at once.
-    """
+    """Reads pages of patients from the API."""
 
     client: ToubibClient
     decoder: PageDecoder
     page_size: int
     max_parallel_requests: int
     _longest: int = 0
-    _total_items: int = 0
     _has_warned: bool = False
 
     @property
@@ -64,81 +49,51 @@ class Scanner:
         return max(self._longest, 2) if self._longest else self.page_size
 
     def read_page(self, order: Order, offset: int = 0) -> Page:
-        """Return the page at an offset; an empty page if the service refuses that offset."""
+        """Return the page at an offset."""
         place = {"offset": offset, "limit": self.page_size}
         params = place | {"sort_field": order.field, "sort_dir": order.direction}
-        try:
-            page = self.client.get_patients(params, self.decoder.decode)
-        except RefusedRequestError:
-            if offset == 0:
-                raise
-            page = Page([], self._total_items)
+        page = self.client.get_patients(params, self.decoder.decode)
         page = replace(page, offset=offset, read_at=now())
         if not is_sorted(page, order):
             raise FatalAPIError(f"The API does not keep the order it was asked for ({order.field})")
-        self._total_items = page.total_items
         if page.end < page.total_items:
             self._longest = max(self._longest, len(page.rows))
         return page
 
-    def read_last(self, order: Order, expected: int) -> Page:
-        """Return the last page in a unique order. The search begins where the expected number of patients would end.
-
-        Raises:
-            WindowError: The end is out of reach.
-        """
-        # the collection ends between `last.end` and `empty_from`
-        last, empty_from, step = Page([], 0), 2**63, 1
+    def read_near_end(self, order: Order, expected: int) -> Page:
+        """Return the page at the end of a collection of so many patients; if it is empty, the last one that is not."""
         offset = max(expected - self.page_length + 1, 0)
-        for _ in range(MAX_PROBES):
-            page = self.read_page(order, offset)
-            if page.rows and page.rows == last.rows:
-                raise FatalAPIError(STUCK)
-            if (offset == 0 and not page.rows) or self._ends_as_counted(page):
-                return page
-            if page.rows:
-                last = page
-            else:
-                empty_from = offset
-            if last.end > empty_from:
-                break
-            if last.end == empty_from and len(last.rows) < self.page_length:
-                self._warn_of_total(last)
-                return last
-            if empty_from - last.end >= self.page_length:
-                offset, step = min(last.end - 1 + step, (last.end + empty_from) // 2), step * 2
-            else:
-                # a full page is the last one if a page that begins at its last row shows nothing more
-                offset = last.end - (last.end == empty_from)
-        raise self._make_window_error(empty_from)
+        page = self.read_page(order, offset)
+        if page.rows or offset == 0:
+            return page
+        return self._bisect(order, offset, lambda page: bool(page.rows))
 
     def read_newest(self, order: Order) -> Page:
-        """Return the first page with instants in a newest-first order, usually the first of all.
+        """Return the page on which the instants of a newest-first order begin, usually the first of all.
 
-        Some databases sort nulls first. There, bisection finds where they end.
+        Some databases sort nulls first. There, the page begins with a null.
         """
         page = self.read_page(order)
-        low, high = 0, page.total_items
-        for _ in range(MAX_PROBES):
-            # a rejected record counts as one with an instant: beginning too early misses nothing
-            instants = [isinstance(row, Rejected) or row.get(order.field) for row in page.rows]
-            if instants and not instants[0]:
-                if instants[-1] or self._ends_as_counted(page):
-                    return page
-                low = page.offset + max(len(page.rows) - 1, 1)
-            elif page.offset == 0:
-                return page
-            else:
-                high = page.offset
-                # the first instant has moved forward
-                low = low if low < high else 0
-            page = self.read_page(order, max(low, (low + high) // 2))
-        return self.read_page(order)
+        if not _begins_with_null(page, order):
+            return page
+        page, back = self._bisect(order, page.total_items, lambda page: _begins_with_null(page, order)), 1
+        # patients in front can have been deleted during the search
+        while page.offset > 0 and not _begins_with_null(page, order):
+            page, back = self.read_page(order, max(page.offset - back * self.page_length, 0)), back * 2
+        return page
+
+    def _bisect(self, order: Order, high: int, is_before: Callable[[Page], bool]) -> Page:
+        """Return a page that holds the last offset at which a page `is_before`; at `high`, none is."""
+        low = 0
+        while high - low >= self.page_length:
+            middle = (low + high) // 2
+            low, high = (middle, high) if is_before(self.read_page(order, middle)) else (low, middle)
+        return self.read_page(order, low)
 
     def read_pages(
         self, order: Order, *, first: Page | None = None, after: End | None = None, to_the_end: bool = True
     ) -> Generator[tuple[Page, End]]:
-        """Yield the pages of the collection in an order, each without the rows of the page before.
+        """Yield the pages of the collection in an order, each without the rows of the page before, and their ends.
 
         A patient that keeps its place in the order is on one of them, whatever happens to the others.
 
@@ -147,12 +102,6 @@ class Scanner:
             first: The first page, if it was read already.
             after: The end of the last page that an earlier run read.
             to_the_end: Whether the caller will read all pages; otherwise at most one page is read in vain.
-
-        Yields:
-            A page, and where it ended.
-
-        Raises:
-            WindowError: The rest of the collection is out of reach.
         """
         overlap = 1 if order.is_unique else 2
         parallel = self.max_parallel_requests if to_the_end else min(2, self.max_parallel_requests)
@@ -165,7 +114,11 @@ class Scanner:
                 if previous:
                     holes += not page.rows
                     if holes > MAX_HOLES:
-                        raise self._make_window_error(page.offset)
+                        raise FatalAPIError(
+                            f"The API shows no patients at offset {page.offset}, although it has more (it counts "
+                            f"{page.total_items}): the rest is out of reach until that limit of the service is raised. "
+                            "What was read before is kept"
+                        )
                     page = self._read_contiguous(previous, page, order, ahead)
                 fresh = replace(page, rows=remove_shown(page, previous.page)) if previous else page
                 end = find_end(page, order)
@@ -196,9 +149,6 @@ class Scanner:
             return False
         return page.end == page.total_items or not self.read_page(order, page.end).rows
 
-    def _ends_as_counted(self, page: Page) -> bool:
-        return 0 < len(page.rows) < self.page_length and page.end == page.total_items
-
     def _warn_of_total(self, last: Page) -> None:
         if last.end != last.total_items and not self._has_warned:
             self._has_warned = True
@@ -208,11 +158,10 @@ class Scanner:
                 last.end,
             )
 
-    def _make_window_error(self, offset: int) -> WindowError:
-        return WindowError(
-            f"The API shows no patients at offset {offset}, although it has more (it counts {self._total_items}): "
-            "the rest is out of reach until that limit of the service is raised. What was read before is kept"
-        )
+
+def _begins_with_null(page: Page, order: Order) -> bool:
+    # a rejected record counts as one with an instant: beginning too early misses nothing
+    return bool(page.rows) and not isinstance(page.rows[0], Rejected) and not page.rows[0].get(order.field)
 
 
 class ReadAhead:

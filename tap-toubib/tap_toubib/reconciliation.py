@@ -10,11 +10,9 @@ So each run also reads one random page.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import pairwise
 from random import randrange
 from typing import NamedTuple
 
@@ -22,17 +20,10 @@ from singer_sdk.exceptions import FatalAPIError
 
 from tap_toubib.columns import DELETED_AT, PRIMARY_KEY
 from tap_toubib.known_ids import KnownIds
-from tap_toubib.pagination import Scanner, WindowError
+from tap_toubib.pagination import Scanner
 from tap_toubib.plan import BY_ID
 from tap_toubib.records import Page, list_ids
 from tap_toubib.values import now
-
-
-class RepeatedIdError(Exception):
-    """The source lists a patient on more than one row, so ranks say nothing."""
-
-    def __str__(self) -> str:
-        return f"The API lists the patient of id {self.args[0]} on more than one row: its ranks say nothing"
 
 
 class Interval(NamedTuple):
@@ -45,30 +36,19 @@ class Interval(NamedTuple):
 
 
 class Reconciliation:
-    """Finds the differences between the known ids and the source at the end of a run.
+    """Finds the differences between the known ids and the source at the end of a run."""
 
-    Args:
-        scanner: Reads the pages; its client confirms deletions.
-        known: The ids of all patients delivered so far.
-        total_items: The API's latest count of patients.
-        max_deleted_percent: The setting.
-        logger: Receives a warning where deletions cannot be found by rank.
-    """
-
-    def __init__(
-        self, scanner: Scanner, known: KnownIds, total_items: int, max_deleted_percent: int, logger: logging.Logger
-    ) -> None:
+    def __init__(self, scanner: Scanner, known: KnownIds, total_items: int, max_deleted_percent: int) -> None:
         self._scanner = scanner
         self._known = known
         self._total_items = total_items
         self._max_deleted_percent = max_deleted_percent
-        self._logger = logger
         # the ids expected in the source; each page corrects them
         self._expected = known.copy()
         # known ids that the source did not show at their rank; some may only have moved, so deletions are confirmed
         self._absent = KnownIds()
 
-    def check_deletion_limit(self, deletions: int) -> None:
+    def _check_deletion_limit(self, deletions: int) -> None:
         """End the run if it would mark more patients as deleted than `max_deleted_percent` allows."""
         is_single = deletions == 1 < len(self._known)
         if deletions > len(self._known) * self._max_deleted_percent / 100 and not is_single:
@@ -80,20 +60,17 @@ class Reconciliation:
 
     def read_differences(self) -> Iterator[Page]:
         """Yield pages of unknown patients, then tombstones; both are found by rank."""
-        try:
-            for page in self._search():
-                self._total_items = page.total_items
-                self.check_deletion_limit(len(self._absent))
-                yield replace(
-                    page, rows=[row for row in page.rows if any(each not in self._known for each in list_ids([row]))]
-                )
-        except (RepeatedIdError, WindowError) as error:
-            self._logger.warning("%s. This run may miss deletions", error)
+        for page in self._search():
+            self._total_items = page.total_items
+            self._check_deletion_limit(len(self._absent))
+            yield replace(
+                page, rows=[row for row in page.rows if any(each not in self._known for each in list_ids([row]))]
+            )
         yield from self.read_tombstones(self._absent)
 
     def read_tombstones(self, absent: KnownIds) -> Iterator[Page]:
         """Yield a tombstone for each absent patient whose deletion the source confirms."""
-        self.check_deletion_limit(len(absent))
+        self._check_deletion_limit(len(absent))
         with ThreadPoolExecutor(self._scanner.max_parallel_requests) as executor:
             answers = executor.map(self._scanner.client.is_deleted, absent)
             for patient, is_deleted in zip(absent, answers, strict=True):
@@ -104,21 +81,21 @@ class Reconciliation:
 
     def _search(self) -> Iterator[Page]:
         """Yield every page that the search reads. Their rows include all patients that the known ids lack."""
-        # start with the last page: patients created during this run have the highest ids
-        page = self._scanner.read_last(BY_ID, max(self._total_items, len(self._known)))
-        yield page
-        ranks = _rank(page)
-        first = min(ranks, default=None)
-        if page.offset == 0:
-            self._settle([*ranks], None, None)
-            return
+        # start at the end: patients created during this run have the highest ids
+        end = self._scanner.read_near_end(BY_ID, max(self._total_items, len(self._known)))
+        ids: list[int] = []
+        for page, _ in self._scanner.read_pages(BY_ID, first=end, to_the_end=False):
+            yield page
+            ids += list_ids(page.rows)
+        first = min(ids, default=None)
         if first is not None:
-            self._settle([*ranks], first - 1, None)
-        # one random page, even if all counts agree
-        rest = Interval(None, -1, first, page.offset)
-        page = self._scanner.read_page(BY_ID, randrange(page.offset))  # noqa: S311  # not a secret
-        yield page
-        intervals = self._split(rest, page)
+            self._settle(ids, first - 1, None)
+        intervals = [Interval(None, -1, first, end.offset)]
+        if end.offset:
+            # one random page, even if all counts agree
+            page = self._scanner.read_page(BY_ID, randrange(end.offset))  # noqa: S311  # not a secret
+            yield page
+            intervals = self._split(intervals[0], page)
         while intervals:
             interval = intervals.pop()
             between = interval.high_rank - interval.low_rank - 1
@@ -153,8 +130,4 @@ class Reconciliation:
 
 def _rank(page: Page) -> dict[int, int]:
     """Return the rank of each id on a page, ascending."""
-    ranked = [(each, page.offset + place) for place, row in enumerate(page.rows) for each in list_ids([row])]
-    for (one, _), (other, _) in pairwise(ranked):
-        if one == other:
-            raise RepeatedIdError(one)
-    return dict(ranked)
+    return {each: page.offset + place for place, row in enumerate(page.rows) for each in list_ids([row])}

@@ -6,7 +6,6 @@ A page is decoded and checked against the discovered types in one pass. Only a p
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Annotated, Any, Generic, Required, TypedDict, TypeVar
 import msgspec
 
 from tap_toubib.columns import INT64, PRIMARY_KEY, JSONSchema, is_json_text
-from tap_toubib.values import to_id, to_json_text, to_utc
+from tap_toubib.values import to_utc
 
 T = TypeVar("T")
 
@@ -30,9 +29,6 @@ STRING_FORMATS: dict[str, Any] = {"date": date, "date-time": datetime}
 CONVERTERS: dict[str, Callable[[Any], object]] = {"date": date.isoformat, "date-time": to_utc}
 
 FIELD_IN_MESSAGE = re.compile(r"at `\$\.([^`]*)`|field `([^`]*)`")
-
-MOST_DIGITS = 4_300
-"""Python reads no longer integers."""
 
 
 class Meta(msgspec.Struct):
@@ -105,13 +101,10 @@ class PageDecoder:
 
     def __init__(self, schema: JSONSchema) -> None:
         columns = schema["properties"]
-        self._columns = {*columns}
-        self._converters = {key: each for key, column in columns.items() if (each := _choose_converter(key, column))}
-        patient = _make_patient_type({key: _choose_type(key, column) for key, column in columns.items()})
+        self._converters = {key: each for key, column in columns.items() if (each := _choose_converter(column))}
+        patient = _make_patient_type({key: _choose_type(column) for key, column in columns.items()})
         self._page = msgspec.json.Decoder(Envelope[patient])  # type: ignore[valid-type]  # it is one at run time
         self._patient = msgspec.json.Decoder(patient)
-        self._unseen = {*columns}
-        self._unknown: set[str] | None = None
 
     def decode(self, body: bytes) -> Page:
         """Return the page in an answer.
@@ -119,36 +112,18 @@ class PageDecoder:
         Raises:
             ValueError: The body is not a page of records; the message holds no value of it.
         """
-        if self._unknown is None:
-            self._unknown = {key for row in parse_page(body).data if isinstance(row, dict) for key in row}
-            self._unknown -= self._columns
         try:
             page = self._page.decode(body)
-            if self._unseen:
-                self._unseen.difference_update(*page.data)
             return Page([self._convert(record) for record in page.data], page.meta.total_items)
-        except (ValueError, RecursionError):
+        except ValueError:
             parsed = parse_page(body)
             return Page([self._check(item) for item in parsed.data], parsed.meta.total_items)
-
-    def warn_of_columns(self, logger: logging.Logger) -> None:
-        """Log the known columns that never came, and the unknown ones on the first page."""
-        if self._unseen and len(self._unseen) < len(self._columns):
-            logger.warning("No patient that was read has a column that the API documents: %s", _join(self._unseen))
-        if self._unknown:
-            logger.warning(
-                "Not loaded, since the catalog does not name it: %s. Run discovery again to add it; of names that "
-                "differ only in case, one is loaded",
-                _join(self._unknown),
-            )
 
     def _check(self, item: object) -> Record | Rejected:
         text = json.dumps(item)
         try:
-            record = self._patient.decode(text)
-            self._unseen.difference_update(record)
-            return self._convert(record)
-        except (ValueError, RecursionError) as error:
+            return self._convert(self._patient.decode(text))
+        except ValueError as error:
             return reject(item, text, str(error))
 
     def _convert(self, record: Record) -> Record:
@@ -162,16 +137,12 @@ class PageDecoder:
 
 
 def parse_page(body: bytes) -> Envelope[Any]:
-    """Return a page with unchecked records. It may hold invalid Unicode, NaN or integers of any length.
+    """Return a page with unchecked records. It may hold invalid Unicode, or NaN.
 
     Raises:
         ValueError: The body is not a page; the message holds no value of it.
     """
-    text = body.decode(errors="surrogateescape")
-    try:
-        return msgspec.convert(json.loads(text, parse_int=_parse_integer), Envelope[Any])
-    except RecursionError as error:
-        raise ValueError("Nested too deeply") from error
+    return msgspec.convert(json.loads(body.decode(errors="surrogateescape")), Envelope[Any])
 
 
 def reject(item: object, text: str, reason: str) -> Rejected:
@@ -189,7 +160,7 @@ def reject(item: object, text: str, reason: str) -> Rejected:
     except ValueError:
         number = None
     return Rejected(
-        id=None if key is None else to_id(key) if isinstance(key, str) else json.dumps(key),
+        id=None if key is None else json.dumps(key).strip('"'),
         number=number,
         field=field and field[field.lastindex or 0],
         reason=reason,
@@ -203,11 +174,6 @@ def list_ids(rows: Iterable[Record | Rejected]) -> list[int]:
     return [each for each in ids if isinstance(each, int)]
 
 
-def _parse_integer(digits: str) -> int | float:
-    # a longer one becomes infinite and is rejected, since JSON has no infinity
-    return int(digits) if len(digits) <= MOST_DIGITS else float(digits)
-
-
 def _make_patient_type(columns: dict[str, Any]) -> Any:
     # msgspec drops keys that are not ASCII in a process that has not encoded them before (its issue 1126)
     msgspec.json.encode([*columns])
@@ -215,25 +181,22 @@ def _make_patient_type(columns: dict[str, Any]) -> Any:
     return typed_dict("Patient", columns | {PRIMARY_KEY: Required[columns[PRIMARY_KEY]]}, total=False)
 
 
-def _choose_type(key: str, column: JSONSchema) -> Any:
+def _choose_type(column: JSONSchema) -> Any:
     if is_json_text(column):
         return Any
     kind, *null = column["type"]
-    if key == PRIMARY_KEY and kind == "string":
-        return int | str
     python_type = STRING_FORMATS.get(column.get("format", ""), TYPES[kind])
     return python_type | None if null else python_type
 
 
-def _choose_converter(key: str, column: JSONSchema) -> Callable[[Any], object] | None:
+def _choose_converter(column: JSONSchema) -> Callable[[Any], object] | None:
     """Return the function from a decoded value to the emitted one; None if these are equal."""
     if is_json_text(column):
         return to_json_text
     kind = column["type"][0]
-    if key == PRIMARY_KEY and kind == "string":
-        return to_id
     return CONVERTERS.get(column.get("format", kind))
 
 
-def _join(keys: set[str]) -> str:
-    return ", ".join(sorted(keys))
+def to_json_text(value: object) -> str:
+    """Return a value of any type as JSON text with sorted keys."""
+    return msgspec.json.encode(value, order="deterministic").decode()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any
 
 import msgspec
 from singer_sdk.exceptions import ConfigurationError
@@ -17,11 +17,11 @@ class Checkpoint(msgspec.Struct):
     """How far a first load came: its last row in the collection by id, and the bookmark that it catches up from."""
 
     offset: Annotated[int, msgspec.Meta(ge=0)]
-    last_id: int | str
+    last_id: int
     high_water: datetime
 
 
-class State(msgspec.Struct):
+class State(msgspec.Struct, frozen=True):
     """The state of the patients.
 
     Attributes:
@@ -44,16 +44,16 @@ class State(msgspec.Struct):
         return to_utc(self.replication_key_value) if self.replication_key_value else None
 
 
-class Bookmarks(TypedDict, total=False):
+class Bookmarks(msgspec.Struct, frozen=True):
     """The states of the streams."""
 
-    patients: State
+    patients: State = State()
 
 
-class SingerState(TypedDict, total=False):
+class SingerState(msgspec.Struct):
     """The whole state."""
 
-    bookmarks: Bookmarks
+    bookmarks: Bookmarks = Bookmarks()
 
 
 def read_state(state: Mapping[str, Any]) -> State:
@@ -68,4 +68,4 @@ def read_state(state: Mapping[str, Any]) -> State:
         raise ConfigurationError(
             f"The state is damaged: {error}. Remove the state and run a full refresh to write a new one"
         ) from error
-    return checked.get("bookmarks", {}).get("patients", State())
+    return checked.bookmarks.patients

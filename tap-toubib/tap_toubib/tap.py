@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from datetime import datetime
 from functools import cached_property
@@ -108,11 +108,6 @@ class TapToubib(Tap):
         ),
     ).to_dict()
 
-    def __init__(self, *, config: Mapping[str, Any] | None = None, **options: Any) -> None:
-        """Replace null settings with their defaults."""
-        given = {name: value for name, value in (config or {}).items() if value is not None}
-        super().__init__(config=given, **options)
-
     @cached_property
     def client(self) -> ToubibClient:
         """The connection to the API that all streams share."""
@@ -127,8 +122,7 @@ class TapToubib(Tap):
     @cached_property
     def api(self) -> Capabilities:
         """The capabilities of the API."""
-        api = read_document(self.client.get_openapi(), self.client.api_url)
-        self.client.patients_path, self.client.patient_path = api.patients_path, api.patient_path
+        api = read_document(self.client.get_openapi())
         entry = self.input_catalog.get_stream(PatientsStream.name) if self.input_catalog else None
         return complete(api, self.client, entry.schema.to_dict().get("properties", {}) if entry else None)
 

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from random import sample
 from typing import Any
@@ -124,10 +123,8 @@ class Api:
         largest_page: What it gives at most, whatever it documents.
         count: How many patients it says that it has, of so many.
         window: The offset from which on it shows nothing.
-        beyond: The status of its answers there.
         rewrite: What it makes of the query for a page.
         document: The OpenAPI document.
-        prefix: What stands before the paths of patients.
         requests: What was asked for.
     """
 
@@ -143,10 +140,8 @@ class Api:
     largest_page: int = 100
     count: Callable[[int], int] = lambda patients: patients
     window: int = 2**63
-    beyond: int = 200
     rewrite: Callable[[dict[str, str]], dict[str, str]] = lambda query: query
     document: Any = None
-    prefix: str = ""
     requests: list[Request] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -191,8 +186,6 @@ class Api:
                 return Answer(body=self.document)
             if request.path.startswith("/v1/patients/"):
                 return self._one(int(request.path.rpartition("/")[2]))
-            if int(request.query["offset"]) >= self.window and self.beyond != HTTPStatus.OK:
-                return Answer(self.beyond)
             return Answer(body=json.dumps(self.page(self.rewrite(request.query))).encode())
 
     def _one(self, key: int) -> Answer:
@@ -219,9 +212,7 @@ def serving(api: Api) -> Iterator[None]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             address = urlsplit(self.path)
-            answer = api.answer(
-                Request(address.path.removeprefix(api.prefix), dict(parse_qsl(address.query)), dict(self.headers))
-            )
+            answer = api.answer(Request(address.path, dict(parse_qsl(address.query)), dict(self.headers)))
             body = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
             self.send_response(answer.status)
             for name, value in {"Content-Length": str(len(body) + answer.cut), **answer.headers}.items():

@@ -74,12 +74,6 @@ def test_change_committed_late_is_found_within_the_lookback(
     assert output.ids == ([3, 1] if found else [3])
 
 
-@pytest.mark.parametrize("instant", ["0001-01-01T00:00:00Z", "0001-01-01T00:00:30+00:00"])
-def test_lookback_ends_where_time_begins(api: Api, run: Runner, instant: str) -> None:
-    api.add(1, updated_at=instant)
-    assert run(bookmark=run().bookmark).ids == [1]
-
-
 @pytest.mark.parametrize("bookmark", [None, day(7)], ids=["first load", "periodic run"])
 def test_a_change_in_the_future_does_not_move_the_bookmark(api: Api, run: Runner, bookmark: str | None) -> None:
     fill(api, 7)

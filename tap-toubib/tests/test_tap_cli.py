@@ -94,13 +94,6 @@ def test_connection_test_reads_one_patient_and_leaves_no_file_behind(tap: Tap, a
     assert not folder.exists() or not [*folder.iterdir()]
 
 
-def test_settings_that_are_null_count_as_not_set(tap: Tap, api: Api) -> None:
-    api.add(1)
-    done = tap(config=dict.fromkeys([*SETTINGS, "batch_config", "stream_maps"]) | {"api_url": api.url})
-    assert done.returncode == 0, done.stderr
-    assert types(done.stdout).count(("RECORD", "patients")) == 1
-
-
 @pytest.mark.parametrize("token", ["s3cret\n", "s3\r\ncret", "s3cret\u20ac", "s3cret\x00"], ids=ascii)
 def test_token_that_no_header_can_hold_ends_with_one_line_that_does_not_show_it(tap: Tap, api: Api, token: str) -> None:
     done = tap(config={"api_url": api.url, "auth_token": token})

@@ -141,14 +141,6 @@ def test_a_single_deletion_is_credible_however_few_patients_there_are(
     assert deleted(run(state=state, max_deleted_percent=0, **config)) == [2]
 
 
-def test_an_emptied_source_ends_the_run_where_deletions_are_not_looked_for(api: Api, run: Runner, loaded: Load) -> None:
-    api.offer("email", "updated_at", email={"type": "string"})
-    state = loaded(100)
-    api.rows.clear()
-    with pytest.raises(FatalAPIError, match=r"^100 of 100 patients are not in the source"):
-        run(state=state)
-
-
 def test_the_only_patient_of_an_emptied_source_is_not_taken_for_deleted(api: Api, run: Runner, loaded: Load) -> None:
     state = loaded(1)
     remove(api, 1)
@@ -279,16 +271,6 @@ def test_ids_too_scattered_for_a_state_cause_a_warning_and_are_not_reconciled(
     assert not deleted(run(state=state))
 
 
-def test_text_ids_are_not_reconciled(api: Api, run: Runner) -> None:
-    api.offer("id", "updated_at")
-    api.document["components"]["schemas"]["Patient"]["properties"]["id"] = {"type": "string"}
-    for key in ("a", "7", "x"):
-        api.rows.append({"id": key, "created_at": OLD, "updated_at": OLD})
-    state = run().state
-    del api.rows[1]
-    assert not deleted(run(state=state, max_deleted_percent=100))
-
-
 @pytest.mark.parametrize("ids", [range(-150, 151), [-(2**63), -7, 0, 5, 2**40, 2**63 - 1]], ids=["around zero", "ends"])
 @pytest.mark.parametrize("config", [{}, {"full_refresh": True}], ids=str)
 def test_zero_and_negative_ids_are_ids(api: Api, run: Runner, ids: list[int], config: dict[str, Any]) -> None:
@@ -303,23 +285,6 @@ def test_zero_and_negative_ids_are_ids(api: Api, run: Runner, ids: list[int], co
     output = run(state=output.state, page_size=4, **config)
     assert -7 in output.ids
     assert not deleted(output)
-
-
-def test_a_patient_on_two_rows_of_the_list_is_read_and_its_deletion_found_by_a_full_refresh(
-    api: Api, run: Runner, loaded: Load, caplog: pytest.LogCaptureFixture
-) -> None:
-    for key in range(1, 301):
-        api.add(key, created_at=OLD, updated_at=OLD)
-    state = loaded(300, page_size=20)
-    assert {*run.output.ids} == {*range(1, 301)}
-    assert run.output.ids.count(7) >= 2
-    caplog.clear()
-    remove(api, 100)
-    output = run(state=state, page_size=20)
-    [warning] = [record.message for record in caplog.records if record.levelname == "WARNING"]
-    assert "on more than one row: its ranks say nothing" in warning
-    assert len(api.pages) < 10
-    assert deleted(run(state=output.state, page_size=20, full_refresh=True)) == [100]
 
 
 def test_patients_on_many_rows_that_cover_pages_are_read(api: Api, run: Runner) -> None:

@@ -37,7 +37,3 @@ def test_selection_between_two_ids_excludes_both(ids: set[int], low: int | None,
 )
 def test_id_of_a_rejected_record_counts_if_it_is_one(key: object, found: list[int]) -> None:
     assert list_ids([reject({"id": key}, "", "")]) == found
-
-
-def test_text_id_is_not_a_known_id() -> None:
-    assert list_ids([{"id": "7"}, {"id": 8}]) == [8]

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -121,11 +120,9 @@ def test_item_without_an_id_is_rejected(item: object) -> None:
         rf'{{"id":2,"email":"{MARKER}\ud800"}}'.encode(),
         f'{{"id":2,"email":"{MARKER}'.encode() + b'\xff\xfe"}',
         f'{{"id":2,"email":"{MARKER}","weight":NaN}}'.encode(),
-        f'{{"id":2,"email":"{MARKER}","total_visits":{"9" * 5000}}}'.encode(),
         f'{{"id":2,"email":"{MARKER}","weight":1E99999999999999999999}}'.encode(),
-        f'{{"id":2,"email":"{MARKER}","extra":{"9" * 5000}}}'.encode(),
     ],
-    ids=["lone surrogate", "invalid UTF-8", "NaN", "5000 digits", "exponent", "5000 digits in JSON text"],
+    ids=["lone surrogate", "invalid UTF-8", "NaN", "exponent"],
 )
 def test_record_that_no_loader_could_read_is_rejected_and_the_others_stay(text: bytes) -> None:
     result = DECODER.decode(b'{"data":[{"id":3},%b,{"id":1}],"meta":{"total_items":3}}' % text)
@@ -230,7 +227,7 @@ def test_number_is_loaded_as_a_double(text: str, other: bytes) -> None:
     assert str(record["weight"]) == str(float(text))
 
 
-@pytest.mark.parametrize("text", ["1e400", f"1{'0' * 400}", f"-{'9' * 5000}", "true", '"5"'], ids=lambda text: text[:6])
+@pytest.mark.parametrize("text", ["1e400", f"1{'0' * 400}", "true", '"5"'], ids=lambda text: text[:6])
 @pytest.mark.parametrize("other", [b"", b',{"id":2,"email":5}'], ids=["whole", "taken apart"])
 def test_value_that_is_not_a_double_is_rejected(text: str, other: bytes) -> None:
     body = b'{"data":[{"id":1,"weight":%b},{"id":3}%b],"meta":{"total_items":1}}' % (text.encode(), other)
@@ -265,23 +262,6 @@ def test_order_of_keys_in_json_text_says_nothing() -> None:
     assert [record["extra"] for record in DECODER.decode(body.encode()).records] == [other, other]
 
 
-@pytest.mark.parametrize(
-    ("key", "text"), [("00001", "00001"), (1, "1"), ("", ""), ('é"', 'é"'), (2**70, str(2**70)), ("-0", "-0")]
-)
-def test_text_id_stays_as_it_is(key: object, text: str) -> None:
-    texts = PageDecoder({"properties": {"id": {"type": ["string"]}, "email": {"type": ["string", "null"]}}})
-    assert texts.decode(page({"id": key})).records == [{"id": text}]
-    [rejected] = texts.decode(page({"id": key, "email": 5})).rejected
-    assert rejected.id == text
-
-
-@pytest.mark.parametrize("key", [None, 1.5, True, ["a"]], ids=str)
-def test_invalid_id_is_rejected(key: object) -> None:
-    texts = PageDecoder({"properties": {"id": {"type": ["string"]}}})
-    [rejected] = texts.decode(page({"id": key})).rejected
-    assert rejected.field == "id"
-
-
 @pytest.mark.parametrize("field", ["a.b", "a[0]", "prénom", "first name", ""])
 def test_rejected_record_names_its_field(field: str) -> None:
     [rejected] = decoder(**{field: {"type": ["integer", "null"]}}).decode(page({"id": 1, field: MARKER})).rejected
@@ -303,23 +283,3 @@ def test_keys_that_are_not_ascii_come_in_a_process_that_never_met_them() -> None
     document = json.dumps([schema, escaped.decode(), plain.decode()])
     outcome = subprocess.run([sys.executable, "-c", program], input=document.encode(), check=True, capture_output=True)
     assert json.loads(outcome.stdout) == [[{"id": 1} | {key: key for key in keys}]] * 2
-
-
-def test_columns_that_never_came_and_undocumented_columns_are_named(caplog: pytest.LogCaptureFixture) -> None:
-    logger = logging.getLogger("test")
-    texts = {name: {"type": ["string", "null"]} for name in ("email", "town", "street")}
-    PageDecoder({"properties": {"id": {"type": ["integer"]}} | texts}).warn_of_columns(logger)
-    assert not caplog.messages
-    reading = decoder(**texts)
-    reading.decode(page({"id": 1, "phone": MARKER, "cell": None}))
-    reading.decode(page({"id": 2, "email": None}, {"id": 3, "email": 5}))
-    reading.warn_of_columns(logger)
-    never, unknown = caplog.messages
-    assert never.endswith(": street, town")
-    assert ": cell, phone." in unknown
-    assert MARKER not in caplog.text
-    caplog.clear()
-    complete = decoder(email=texts["email"])
-    complete.decode(page({"id": 1, "email": None}))
-    complete.warn_of_columns(logger)
-    assert not caplog.messages

@@ -94,20 +94,3 @@ def test_changes_before_the_checkpoint_since_the_load_began_are_caught_up(run: R
 def test_late_commits_while_the_load_was_interrupted_are_caught_up(run: Runner, api: Api, state: Row) -> None:
     api.rows[1]["updated_at"] = "2024-01-29T23:59:30Z"
     assert 2 in run(state=state, page_size=6).ids
-
-
-def test_a_checkpoint_with_ids_of_another_type_is_not_used(run: Runner, api: Api, state: Row) -> None:
-    api.offer("id", "created_at", "updated_at", id={"type": "string"})
-    for row in api.rows:
-        row["id"] = f"P{row['id']:02}"
-    assert set(run(state=state, page_size=6).ids) == {row["id"] for row in api.rows}
-
-
-def test_text_ids_compare_by_the_rules_of_the_service(run: Runner, api: Api, state: Row) -> None:
-    api.offer("id", "created_at", "updated_at", id={"type": "string"})
-    for row in api.rows:
-        row["id"] = f"P{row['id']:02}"
-    # this service ignores case, so `p11` sorts like `P11`
-    state["bookmarks"]["patients"]["checkpoint"] |= {"offset": 10, "last_id": "p11"}
-    del api.rows[:4]
-    assert set(run(state=state, page_size=6).ids) >= {f"P{patient}" for patient in range(12, 31)}

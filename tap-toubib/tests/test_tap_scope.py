@@ -22,9 +22,9 @@ CHECKPOINT = Checkpoint(offset=99, last_id=100, high_water=HIGH_WATER)
 LOADED = State(replication_key_value=HIGH_WATER, synced_at="2024-01-03T00:00:00.000000Z")
 BEGUN = State(checkpoint=CHECKPOINT)
 
-FIRST_LOAD = Scope("first_load", is_resumable=True)
-RESUMED = Scope("first_load", checkpoint=CHECKPOINT, is_resumable=True, has_all_ids=False)
-CHANGES = Scope("changes", "2024-01-01T23:59:00.000000Z", has_all_ids=False, skips_repeated=True)
+FIRST_LOAD = Scope("first_load")
+RESUMED = Scope("first_load", checkpoint=CHECKPOINT, has_all_ids=False)
+CHANGES = Scope("changes", "2024-01-01T23:59:00.000000Z", has_all_ids=False)
 FEBRUARY = "2024-02-01T00:00:00.000000Z"
 START = {"start_date": "2024-02-01"}
 IDS = {"known_ids_file": "ids.txt"}
@@ -50,7 +50,7 @@ FULL_REFRESH = {"full_refresh": True}
         (BY_ID_AND_UPDATE, LOADED, {}, CHANGES),
         (BY_UPDATE_ONLY, LOADED, {}, CHANGES),
         (BY_ID_ONLY, LOADED, {}, Scope("full")),
-        (BY_ID_AND_UPDATE, LOADED, IDS, Scope("changes", CHANGES.since, has_all_ids=False)),
+        (BY_ID_AND_UPDATE, LOADED, IDS, CHANGES),
         (BY_ID_AND_UPDATE, LOADED, {"lookback_seconds": 0}, replace(CHANGES, since="2024-01-02T00:00:00.000000Z")),
         (BY_ID_AND_UPDATE, LOADED, START, replace(CHANGES, since=FEBRUARY)),
         (BY_ID_AND_UPDATE, LOADED, {"start_date": "2023-01-01"}, CHANGES),

@@ -79,7 +79,7 @@ class PatientsStream(FileStream):
 
     def _read_records(self) -> Iterator[Record]:
         for page in self.extraction.read():
-            self._rejected.write(page, self.extraction.audit.started_at)
+            self._rejected.write(page, self.extraction.audit["started_at"])
             yield from self._select(page)
             self._keep_state()
         self._keep_state()
@@ -91,7 +91,7 @@ class PatientsStream(FileStream):
         folder = cast("BatchFolder", batch_config)
         with self.get_record_counter() as counter, self.get_sync_timer(), BatchWriter(folder, self.name) as writer:
             for page in self.extraction.read():
-                self._rejected.write(page, self.extraction.audit.started_at)
+                self._rejected.write(page, self.extraction.audit["started_at"])
                 records = self._select(page)
                 writer.write(records, page.read_at)
                 counter.increment(len(records))
@@ -105,7 +105,7 @@ class PatientsStream(FileStream):
 
     def _select(self, page: Page) -> list[Record]:
         """Return copies of a page's records as they are emitted; the page itself is compared with the next one."""
-        run = {SYNC_STARTED_AT: self.extraction.audit.started_at}
+        run = {SYNC_STARTED_AT: self.extraction.audit["started_at"]}
         if len(self._columns) == len(self.schema["properties"]):
             return [record | run for record in page.records]
         return [{name: record[name] for name in self._columns if name in record} | run for record in page.records]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from typing import Any
 
 from singer_sdk import Stream, Tap
@@ -58,4 +57,4 @@ class SyncsStream(Stream):
 
     def get_records(self, context: Context | None) -> Iterator[Record]:
         """Yield the audit record of this run."""
-        yield asdict(self._patients.extraction.audit)
+        yield self._patients.extraction.audit
