@@ -28,7 +28,7 @@ CHANGE := .venvs/toubib-api/bin/toubib-api change
 endif
 
 .PHONY: help build init-db run status sql report full-refresh rebuild-history schedule docs demo api change test test-all \
-  test-docker build-spark test-spark bench-spark endurance bench lint requirements sbom audit clean
+  test-docker test-days build-spark test-spark bench-spark endurance bench lint requirements sbom audit clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^##@/ { print substr($$0, 5) ":" } /^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
@@ -93,6 +93,18 @@ test-all: $(TESTS) ## The same, and slow tests: kills, the clock, more examples,
 	  else echo "Left out: the containers, since no Docker engine answers"; fi
 	@if java -version 2>&1 | grep -q 'version "17'; then $(MAKE) --no-print-directory test-spark; \
 	  else echo "Left out: Spark, since there is no Java 17"; fi
+
+# local times: the last day of a month, a leap day, the last and the first minutes of a month
+DAYS := 2027-01-31T12:00 2028-02-29T12:00 2026-12-31T23:30 2027-03-01T00:10
+DAY_TESTS := tap-toubib target-duckdb toubib-api tests/models tests/commands
+
+test-days: $(TESTS) ## Run the quick tests on the last day of a month and others, far from UTC, under libfaketime
+	@export TZ=Pacific/Auckland LC_ALL=C FAKETIME_DONT_FAKE_MONOTONIC=1; \
+	for day in $(DAYS); do echo "On $$day:"; \
+	  LD_PRELOAD=$$(echo $$PWD/.venvs/dev/lib/*/site-packages/libfaketime/vendor/libfaketime/src/libfaketime.so.1) \
+	  FAKETIME=$$(printf %+d $$(($$(date -d $$day +%s) - $$(date +%s)))) \
+	  $(PYTEST) -m "not complete" $(or $(PYTEST_ARGS),$(DAY_TESTS)) || exit 1; \
+	done
 
 BENCH := .venvs/dev .venvs/bench-dlt .venvs/bench-plain
 bench: build-local $(BENCH:=/installed) ## Measure beside dlt, a plain stack and the bare limit; SIZES=10000,100000

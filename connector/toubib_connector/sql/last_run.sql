@@ -5,16 +5,26 @@ with loaded as (
   where _sdc_batched_at > coalesce($built_until, '-infinity'::timestamptz)
 ),
 
+brought as (
+  select patient_id, version_number, created_at, sync_started_at
+  from main.patients_history
+  where sync_started_at in (select _sdc_sync_started_at from loaded)
+),
+
+returns as (
+  select patient_id, version_number + 1 as version_number
+  from main.patients_history
+  where ended_by = 'deletion' and patient_id in (select patient_id from brought where version_number > 1)
+),
+
 versions as (
   select
-    history.version_number,
-    previous.ended_by = 'deletion' as is_return,
-    history.created_at <= syncs.bookmark_before as is_recovery
-  from main.patients_history as history
-  left join main.patients_history as previous
-    on history.patient_id = previous.patient_id and history.version_number = previous.version_number + 1
-  left join main.syncs as syncs on history.sync_started_at = syncs.started_at
-  where history.sync_started_at in (select _sdc_sync_started_at from loaded)
+    brought.version_number,
+    returns.version_number is not null as is_return,
+    brought.created_at <= syncs.bookmark_before as is_recovery
+  from brought
+  left join returns using (patient_id, version_number)
+  left join main.syncs as syncs on brought.sync_started_at = syncs.started_at
 ),
 
 last_sync as (
@@ -25,7 +35,7 @@ select
   last_sync.kind,
   last_sync.records as "read",
   count(*) filter (version_number = 1 and is_recovery is not true) as new,
-  count(*) filter (version_number > 1 and is_return is not true) as changed,
+  count(*) filter (version_number > 1 and not is_return) as changed,
   (select count(distinct id) from loaded where _sdc_deleted_at is not null) as deleted,
   count(*) filter (is_return) as returned,
   count(*) filter (version_number = 1 and is_recovery) as recovered,
