@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from target_duckdb import duckdb_connect
+from target_duckdb import DEFAULT_BATCH_SIZE_ROWS, duckdb_connect
 
 from target_duckdb_append.errors import LoadError, describe
 from target_duckdb_append.loader import Loader
@@ -36,12 +36,10 @@ def main() -> None:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise LoadError(f"{path} is not JSON") from error
-    if not isinstance(config, dict) or not config.get("default_target_schema"):
-        raise LoadError(f"{path} is not an object with the setting default_target_schema")
-    return config
+        config: dict[str, Any] = json.loads(path.read_bytes())
+        return config | {"batch_size_rows": int(config.get("batch_size_rows", DEFAULT_BATCH_SIZE_ROWS))}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise LoadError(f"{path} is not a JSON object, or its batch_size_rows is not a whole number") from error
 
 
 def _connect(config: dict[str, Any]) -> duckdb.DuckDBPyConnection:

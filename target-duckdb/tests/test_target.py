@@ -157,19 +157,15 @@ class TestRows:
         target.load(keyed, record(id=1, _sdc_deleted_at="2024-02-01T00:00:00Z"), hard_delete=True)
         assert target.names == [(1, "first"), (1, "first"), (1, "second"), (1, "second"), (1, None)]
 
-    def test_each_transaction_has_one_later_batched_at(self, target: Target, tmp_path: Path) -> None:
+    def test_each_transaction_has_one_later_batched_at_although_the_clock_is_set_back(
+        self, target: Target, tmp_path: Path
+    ) -> None:
         for first in (1, 3, 5):
             files = [write(tmp_path / f"{id_}.jsonl", {"id": id_}) for id_ in (first, first + 1)]
             target.load(schema(), batch(*files))
+            target.query("update raw.patients set _sdc_batched_at = _sdc_batched_at + interval 3 days")
         query = "select list(id order by id) from raw.patients group by _sdc_batched_at order by _sdc_batched_at"
         assert target.query(query) == [([1, 2],), ([3, 4],), ([5, 6],)]
-
-    def test_a_later_load_has_a_later_batched_at_although_the_clock_was_set_back(self, target: Target) -> None:
-        target.load(schema(), record(id=1))
-        target.query("update raw.patients set _sdc_batched_at = now() + interval 3 days")
-        for id_ in (2, 3):
-            target.load(schema(), record(id=id_))
-        assert target.query("select id from raw.patients order by _sdc_batched_at") == [(1,), (2,), (3,)]
 
     def test_the_files_of_records_belong_to_the_owner_alone(self, target: Target) -> None:
         umask = os.umask(0)
@@ -193,21 +189,13 @@ class TestColumns:
             assert list(target.types.items()) == list(types.items())
         assert list(types) == [*PROPERTIES, *METADATA]
 
-    def test_an_empty_table_that_fits_the_schema_keeps_its_comments(self, target: Target) -> None:
-        target.load(schema())
-        target.query("comment on column raw.patients._sdc_batched_at is 'Loaded at'")
-        target.load(schema())
-        assert target.comments == {"_sdc_batched_at": "Loaded at"}
-
-    def test_a_new_column_is_added(self, target: Target) -> None:
-        target.load(schema(), record(id=1))
-        target.load(schema({"insurance": TEXT}), record(id=2, insurance="x"))
-        assert target.query("select insurance from raw.patients order by id") == [(None,), ("x",)]
-
     def test_a_column_without_a_comment_gets_the_description_of_its_property(self, target: Target) -> None:
-        target.load(schema(), record(id=1, name="a"))
+        target.load(schema())
         target.query("comment on column raw.patients.name is 'A name'")
         described = {"insurer": "The patient's insurer", "name": "Another"}
+        for messages in ([], [record(id=1)]):
+            target.load(schema(), *messages)
+            assert target.comments == {"name": "A name"}
         target.load(schema({name: TEXT | {"description": text} for name, text in described.items()}))
         assert target.comments == described | {"name": "A name"}
 
@@ -282,14 +270,16 @@ class TestFailures:
         assert (target.names, target.states) == ([], [])
         assert all(file.exists() for file in files)
 
-    @pytest.mark.parametrize("text", [f'{{"id": 1}}\n{{"id": "{VALUE}', VALUE, "\x1f\x8b"])
-    def test_a_file_that_does_not_hold_json_lines_is_named(self, target: Target, tmp_path: Path, text: str) -> None:
+    @pytest.mark.parametrize("text", [f'{{"id": 1}}\n{{"id": "{VALUE}', VALUE, "\x1f\x8b", None])
+    def test_a_file_that_does_not_hold_json_lines_is_named(
+        self, target: Target, tmp_path: Path, text: str | None
+    ) -> None:
         file = tmp_path / "cut.jsonl"
-        file.write_text(text)
-        assert target.fail(schema(), batch(file)) == "Cannot load patients: cut.jsonl does not hold JSON Lines"
-
-    def test_a_file_that_is_missing_is_named(self, target: Target, tmp_path: Path) -> None:
-        assert "missing.jsonl" in target.fail(schema(), batch(tmp_path / "missing.jsonl"))
+        if text is not None:
+            file.write_text(text)
+        message = target.fail(schema(), batch(file))
+        assert message.startswith("Cannot load patients: ")
+        assert "cut.jsonl" in message
 
     @pytest.mark.parametrize("encoding", [{"format": "parquet"}, {"compression": "gzip"}])
     def test_another_encoding_is_refused(self, target: Target, tmp_path: Path, encoding: dict[str, str]) -> None:
@@ -397,10 +387,10 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("config", "reason"),
         [
-            (b"{", "is not JSON"),
-            (b"\xff", "is not JSON"),
-            (b"[]", "is not an object"),
-            (CONFIG | {"default_target_schema": None}, "default_target_schema"),
+            (b"\xff", "is not a JSON object"),
+            (b"[]", "is not a JSON object"),
+            (CONFIG | {"batch_size_rows": "many"}, "batch_size_rows is not a whole number"),
+            (CONFIG | {"batch_size_rows": None}, "batch_size_rows is not a whole number"),
             (CONFIG | {"settings": {"nonsense": 1}}, "Catalog Error"),
             (CONFIG | {"temp_dir": "/missing"}, "/missing"),
             (CONFIG | {"filepath": "/missing/a.duckdb"}, "/missing/a.duckdb"),
@@ -411,17 +401,6 @@ class TestCommand:
         outcome = run(tmp_path / "patients.duckdb", schema(), record(id=1), config=config)
         [line] = outcome.stderr.splitlines()
         assert (outcome.returncode, reason in line) == (1, True), line
-
-    def test_flattening_has_no_effect(self, target: Target) -> None:
-        address = {"type": "object", "properties": {"street": TEXT}}
-        config = CONFIG | {"data_flattening_max_level": 1}
-        run(target.path, schema({"address": address}), record(id=1, address={"street": "x"}), config=config)
-        assert target.query("select address->>'street' from raw.patients") == [("x",)]
-
-    def test_an_error_is_one_line_that_quotes_no_value(self, tmp_path: Path) -> None:
-        outcome = run(tmp_path / "patients.duckdb", schema(), record(id=VALUE))
-        assert outcome.returncode == 1
-        assert outcome.stderr == "Cannot load patients: a value of the field id does not fit its type, BIGINT\n"
 
     def test_a_state_is_printed_while_the_tap_goes_on(self, tmp_path: Path) -> None:
         command = make_command(tmp_path / "patients.duckdb")
