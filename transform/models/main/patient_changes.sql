@@ -5,10 +5,9 @@ with versions as (
     version_number,
     valid_from,
     ended_by,
-    cast(struct_pack(*columns(* exclude (
-      patient_version_id, patient_id, version_number, valid_from, valid_to, is_current, ended_by, observed_at,
-      sync_started_at, updated_at
-    ))) as map(varchar, varchar)) as content  -- noqa: LT01
+    cast(struct_pack(
+      *columns(* exclude ({{ version_columns() }}, patient_id, observed_at, updated_at))
+    ) as map(varchar, varchar)) as content  -- noqa: LT01
   from {{ ref('patients_history') }}
 ),
 

@@ -1,3 +1,3 @@
-select * exclude (patient_version_id, version_number, valid_from, valid_to, is_current, ended_by, sync_started_at)
+select * exclude ({{ version_columns() }})
 from {{ ref('patients_history') }}
 where is_current

@@ -12,7 +12,7 @@
     else try_cast("at" as timestamp) at time zone 'UTC'
   end
 {% endset %}
-select * exclude (patient_version_id, version_number, valid_from, valid_to, is_current, ended_by, sync_started_at)
+select * exclude ({{ version_columns() }})
 from {{ ref('patients_history') }}
 where
   valid_from <= coalesce({{ instant }}, error('patients_as_of needs an instant, such as 2026-01-31 12:00'))

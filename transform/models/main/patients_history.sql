@@ -34,6 +34,9 @@
   post_hook='{{ move_built_until() }}'
 ) }}
 -- depends_on: {{ ref('untested_patients') }}
+{% set not_content %}
+  patient_id, updated_at, _sdc_extracted_at, _sdc_batched_at, _sdc_sync_started_at, _sdc_deleted_at
+{% endset %}
 
 with patients as (
   select * from {{ ref('stg_patients') }}
@@ -56,19 +59,12 @@ completed as (
   select * from patients anti join repeated using (patient_id, updated_at)
   union all by name
   select
-    patient_id,
-    updated_at,
-    _sdc_extracted_at,
-    _sdc_batched_at,
-    _sdc_sync_started_at,
-    _sdc_deleted_at,
+    {{ not_content }},
     coalesce(
-      last_value(columns(* exclude (
-        patient_id, updated_at, _sdc_extracted_at, _sdc_batched_at, _sdc_sync_started_at, _sdc_deleted_at
-      )) ignore nulls) over (so_far rows between unbounded preceding and current row),
-      first_value(columns(* exclude (
-        patient_id, updated_at, _sdc_extracted_at, _sdc_batched_at, _sdc_sync_started_at, _sdc_deleted_at
-      )) ignore nulls) over (so_far rows between current row and unbounded following)
+      last_value(columns(* exclude ({{ not_content }})) ignore nulls)
+        over (so_far rows between unbounded preceding and current row),
+      first_value(columns(* exclude ({{ not_content }})) ignore nulls)
+        over (so_far rows between current row and unbounded following)
     )
   from patients semi join repeated using (patient_id, updated_at)
   window so_far as (partition by patient_id, updated_at order by _sdc_extracted_at, patients)
@@ -99,9 +95,7 @@ observations as (
       epoch_us(coalesce(completed._sdc_sync_started_at, completed._sdc_extracted_at)),
       epoch_us(runs.next_started_at) - 1
     ) as run_started_at,
-    struct_pack(*columns(completed.* exclude (
-      patient_id, updated_at, _sdc_extracted_at, _sdc_batched_at, _sdc_sync_started_at, _sdc_deleted_at
-    ))) as content
+    struct_pack(*columns(completed.* exclude ({{ not_content }}))) as content
   from completed
   left join runs on completed._sdc_sync_started_at = runs.started_at
 ),
@@ -166,21 +160,15 @@ versions as (
     island,
     is_deletion,
     any_value(content) as content,
-    arg_min(starts_at, observation_number) as starts_at,
     min(seen_at) as first_seen_at,
     arg_min(sync_started_at, seen_at) as first_sync_started_at,
-    arg_max_null(updated_at, observation_number) as last_updated_at
+    arg_max_null(updated_at, observation_number) as last_updated_at,
+    -- the latest start so far plus a microsecond for each island since
+    max(arg_min(starts_at, observation_number) - island) over (partition by patient_id order by island) + island
+      as valid_from
   from islands
   where island > 0
   group by patient_id, island, is_deletion
-),
-
-started as (
-  select
-    *,
-    -- the latest start so far plus a microsecond for each island since
-    max(starts_at - island) over (partition by patient_id order by island) + island as valid_from
-  from versions
 ),
 
 closed as (
@@ -189,7 +177,7 @@ closed as (
     lead(valid_from) over in_order as valid_to,
     lead(is_deletion) over in_order as is_deleted_next,
     row_number() over (partition by patient_id, is_deletion order by island) as version_number
-  from started
+  from versions
   window in_order as (partition by patient_id order by island)
 )
 

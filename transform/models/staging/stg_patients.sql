@@ -1,14 +1,10 @@
 -- If patients_history itself has a column of that name, a column of the source becomes `source_<name>`.
-{% set own = [
-  'patient_version_id', 'patient_id', 'version_number', 'valid_from', 'valid_to', 'is_current', 'ended_by',
-  'observed_at', 'sync_started_at'
-] %}
-{% set taken = raw_columns() | map(attribute='name') | select('in', own) | list %}
+{% set own = version_columns().split(', ') + ['patient_id', 'observed_at'] %}
 
 select
   {{ values_of_all_types('id') }} as patient_id,
-  columns(lambda c: not regexp_full_match(c, '(id|created_at|updated_at)(_\d{8}_\d{4}.*)?') and c not in {{ own }}),
-  {% for name in taken %}
+  columns(lambda c: not regexp_full_match(c, '(id|created_at|updated_at){{ any_type() }}') and c not in {{ own }}),
+  {% for name in raw_columns() | map(attribute='name') | select('in', own) %}
     {{ name }} as source_{{ name }},
   {% endfor %}
   {{ values_of_all_types('created_at', 'timestamptz') }} as created_at,
