@@ -6,35 +6,17 @@ import json
 import os
 import shutil
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 COLORS = {"warning": "yellow", "critical": "red"}
-UNITS = {"day": 86_400, "hour": 3_600, "minute": 60, "second": 1}
-
-
-def is_verbose() -> bool:
-    """Return whether to show the full log."""
-    return os.environ.get("VERBOSE", "") not in {"", "0"}
-
-
-def has_terminal() -> bool:
-    """Return whether lines can be redrawn: at a terminal, unless the full log is shown."""
-    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb" and not is_verbose()
 
 
 def is_json() -> bool:
     """Return whether to print JSON lines: Meltano's variable asks for them, and there is no terminal."""
     return os.environ.get("MELTANO_CLI_LOG_FORMAT") == "json" and not sys.stdout.isatty()
-
-
-def describe_age(age: timedelta) -> str:
-    """Return an age in its largest unit: `3 days`."""
-    seconds = max(int(age.total_seconds()), 0)
-    unit, size = next(((unit, size) for unit, size in UNITS.items() if seconds >= size), ("second", 1))
-    return f"{seconds // size} {unit}{'' if seconds // size == 1 else 's'}"
 
 
 def say(message: str, level: str = "info", logger: str = "toubib-connector", **fields: Any) -> None:

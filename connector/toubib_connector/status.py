@@ -17,16 +17,20 @@ from rich.table import Table
 
 from toubib_connector.destination import Destination
 from toubib_connector.errors import Failure
-from toubib_connector.log import describe_age, is_json, say
+from toubib_connector.log import is_json, say
 from toubib_connector.runs import read_runs
-from toubib_connector.settings import DEFAULT_FILE, PROJECT
+from toubib_connector.settings import PROJECT
 from toubib_connector.sql import query
 
-CHANGES = {"new": "green", "changed": "cyan", "deleted": "magenta", "returned": "green", "recovered": "yellow"}
-"""Kinds of changes to patients, each with its colour."""
+DEFAULT = PROJECT / "data" / "destination.duckdb"
+CHANGES = ("new", "changed", "deleted", "returned", "recovered")
+"""Kinds of changes to patients."""
 
-COUNTS = CHANGES | {"rejected": "red"}
-RARE = {"returned", "recovered"}
+
+def describe_changes(counts: Mapping[str, Any]) -> str:
+    """Return the numbers that are not 0 in words."""
+    changes = ", ".join(f"{counts[name]:,} {name}" for name in (*CHANGES, "rejected") if counts.get(name))
+    return changes or "Nothing changed"
 
 
 def show_warnings(connection: duckdb.DuckDBPyConnection) -> None:
@@ -38,32 +42,21 @@ def show_warnings(connection: duckdb.DuckDBPyConnection) -> None:
         say(f"Warning: Could not be loaded, and is in raw.rejected_records: {', '.join(names)}", "warning")
     for totals in query(connection, "totals"):
         if totals["source_patients"] != totals["patients"]:
-            say(
-                "Warning: The source has {source_patients} patients, the destination {patients}".format_map(totals),
-                "warning",
-            )
+            warning = "Warning: The source has {source_patients} patients, the destination {patients}"
+            say(warning.format_map(totals), "warning")
 
 
 def show_summary(run: Mapping[str, Any], destination: Destination) -> None:
     """Print the counts of a run, and the commands that show its data."""
-    counts = {name: run[name] for name in COUNTS if run[name] or name not in RARE}
-    facts = {"requests": run["requests"], "seconds": round(run["seconds"], 1), "tests passed": run["tests"]}
-    if is_json() or not any(counts.values()):
-        changes = _join(counts) or "Nothing changed"
-        say(f"{changes}: {_join({'patients': run['patients']} | facts)}", **run)
-        return
-    numbers = {"patients now": run["patients"]} | counts | facts
-    width = max(len(f"{number:,}") for number in numbers.values())
-    for name, number in numbers.items():
-        click.secho(f"{number:>{width},}  {name}", fg=COUNTS.get(name) if number else None, dim=not number)
-    file = destination.path
-    typed = file.relative_to(PROJECT) if file.is_relative_to(PROJECT) else file
-    variable = "" if file == DEFAULT_FILE else f" DESTINATION_DUCKDB_PATH={shlex.quote(str(typed))}"
-    click.echo(f"In {file}\nQuery it: make sql{variable}\nSee it: make report{variable}")
-
-
-def _join(numbers: Mapping[str, float]) -> str:
-    return ", ".join(f"{number:,} {name}" for name, number in numbers.items() if number)
+    facts = "{patients:,} patients, {requests:,} requests, {seconds:,.1f} seconds".format_map(run)
+    tests = f", {run['tests']} tests passed" if run["tests"] else ""
+    say(f"{describe_changes(run)}: {facts}{tests}", **run)
+    # after a build
+    if tests and not is_json():
+        file = destination.path
+        typed = file.relative_to(PROJECT) if file.is_relative_to(PROJECT) else file
+        variable = "" if file == DEFAULT else f" DESTINATION_DUCKDB_PATH={shlex.quote(str(typed))}"
+        click.echo(f"In {file}\nQuery it: make sql{variable}\nSee it: make report{variable}")
 
 
 def show_status(destination: Destination, *, as_json: bool = False) -> bool:
@@ -80,27 +73,33 @@ def show_status(destination: Destination, *, as_json: bool = False) -> bool:
         Failure: There is no run, and the file cannot be read.
     """
     runs = read_runs(destination, 10)
+    is_healthy = not runs or runs[0]["outcome"] == "succeeded"
     totals: dict[str, Any] = {}
+    missing = "Nothing was loaded yet; `make run` loads the patients."
     try:
         with destination.connect_for_reading() as connection:
             totals = dict(*query(connection, "totals"))
     except Failure as error:
         if not runs:
             raise
-        unreadable = error.message
-    else:
-        unreadable = "" if totals else "Nothing was loaded yet; `make run` loads the patients."
-    is_healthy = not runs or runs[0]["outcome"] == "succeeded"
+        missing = error.message
     if as_json:
         status = {"is_healthy": is_healthy, "last_run": next(iter(runs), None)} | totals
         click.echo(json.dumps(status, default=datetime.isoformat))
         return is_healthy
     if runs:
         _show_runs(runs)
-    if unreadable:
-        say(unreadable, "warning")
+    if totals:
+        as_of = totals["source_as_of"].replace(microsecond=0)
+        age = datetime.now(UTC).replace(microsecond=0) - as_of
+        say(f"The source as of {as_of:%Y-%m-%d %H:%M:%S} UTC, {age} ago: {totals['source_patients']:,} patients")
+        say(
+            "The destination: {patients:,} current patients, {versions:,} versions, {observations:,} observations, "
+            "{rejected:,} rejected records".format_map(totals)
+        )
+        say(f"{destination.path} has {destination.path.stat().st_size / 1e6:.1f} MB")
     else:
-        _show_totals(destination, totals)
+        say(missing, "warning")
     return is_healthy
 
 
@@ -115,7 +114,7 @@ def _show_runs(runs: list[dict[str, Any]]) -> None:
         changes = [run[name] for name in CHANGES if run[name] is not None]
         counts = (sum(changes) if changes else None, run["rejected"], run["requests"], run["seconds"])
         table.add_row(
-            _format_instant(run["started_at"]),
+            f"{run['started_at']:%d %b %H:%M:%S}",
             *(run[name] or "" for name in ("trigger", "outcome", "kind")),
             *("" if count is None else f"{count:,.0f}" for count in counts),
             style="" if run["outcome"] == "succeeded" else "red",
@@ -123,23 +122,8 @@ def _show_runs(runs: list[dict[str, Any]]) -> None:
     Console(highlight=False).print(table)
     # each reason once: a service may be down for a day
     reasons = {run["reason"]: run for run in reversed(runs) if run["reason"]}
-    for reason, run in reversed(reasons.items()):
-        say(f"The run of {_format_instant(run['started_at'])} {run['outcome']}: {reason}")
-
-
-def _show_totals(destination: Destination, totals: dict[str, Any]) -> None:
-    age = describe_age(datetime.now(UTC) - totals["source_as_of"])
-    as_of = f"{totals['source_as_of']:%Y-%m-%d %H:%M:%S} UTC, {age} ago"
-    say(f"The source as of {as_of}: {totals['source_patients']:,} patients")
-    say(
-        "The destination: {patients:,} current patients, {versions:,} versions, {observations:,} observations, "
-        "{rejected:,} rejected records".format_map(totals)
-    )
-    say(f"{destination.path} has {destination.path.stat().st_size / 1e6:.1f} MB")
-
-
-def _format_instant(instant: datetime) -> str:
-    return f"{instant:%d %b %H:%M:%S}"
+    for run in reversed(reasons.values()):
+        say("The run of {started_at:%d %b %H:%M:%S} {outcome}: {reason}".format_map(run))
 
 
 def show_tables(connection: duckdb.DuckDBPyConnection) -> None:

@@ -162,17 +162,8 @@ def shown(redaction: Redaction, plugin: str, *lines: str, **fields: str) -> list
     return [event["event"] for event in events if redaction.filter(logging.makeLogRecord({"msg": event}))]
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        'Dependency Error: Cannot alter entry "patients_history" because there are entries that depend on it.',
-        (
-            "Invalid Input Error: The run of 2026-01-31 12:00:00.5 UTC had no state, so it found no deletions: "
-            "run `make full-refresh`"
-        ),
-    ],
-)
-def test_an_error_that_quotes_no_value_is_shown(line: str) -> None:
+def test_an_error_that_quotes_no_value_is_shown() -> None:
+    line = 'Dependency Error: Cannot alter entry "patients_history" because there are entries that depend on it.'
     assert shown(Redaction(), "dbt", line) == [line]
 
 
@@ -201,16 +192,3 @@ def test_every_handler_gets_the_same_redacted_error() -> None:
     assert [redaction.filter(record), redaction.filter(record)] == [True, True]
     assert event == {"name": "target-duckdb", "event": f"ConstraintException: {WITHHELD}"}
     assert record.exc_info is None
-
-
-def test_a_line_that_reached_the_loader_in_part_is_not_shown(tmp_path: Path) -> None:
-    target = PROJECT / ".meltano/loaders/target-duckdb/venv/bin/target-duckdb"
-    config = tmp_path / "config.json"
-    config.write_text(json.dumps({"filepath": str(tmp_path / "patients.duckdb"), "default_target_schema": "raw"}))
-    part = f'{{"type": "RECORD", "stream": "patients", "record": {{"id": 1, "last_name": "{MARKER}'
-    outcome = subprocess.run([target, "--config", config], input=part, check=False, capture_output=True, text=True)
-    lines = (outcome.stdout + outcome.stderr).splitlines()
-    assert any(MARKER in line for line in lines)
-    left = "\n".join(shown(Redaction(), "target-duckdb", *lines))
-    assert "Unable to parse: (withheld" in left
-    assert MARKER not in left

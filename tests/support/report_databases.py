@@ -20,9 +20,6 @@ create table main.patients_history (
   ended_by varchar, observed_at timestamptz, created_at timestamptz
 );
 create view main.patients as select * from main.patients_history where is_current;
-create table main.patient_changes (
-  patient_id bigint, field varchar, "old" varchar, "new" varchar, changed_at timestamptz
-);
 create table main.syncs (
   started_at timestamptz, kind varchar, api_url varchar, is_bundled_api boolean, total_items_after bigint
 );
@@ -52,16 +49,6 @@ insert into main.syncs
 select max(observed_at), 'changes', 'http://toubib:8000', false, count(*) filter (is_current)
 from main.patients_history;
 
-insert into main.patient_changes
-select
-  patient_id,
-  ['email', 'last_name', 'total_visits', 'total_visits', 'phone', 'address', 'insurer', 'doctor', 'language'][
-    1 + (hash(patient_id, day) % 9)::int
-  ],
-  'the old value', 'the new value', day + to_minutes((hash(patient_id) % 1440)::int) as changed_at
-from main.patients_history, range($first_run, $now, interval 1 day) as days(day)
-where hash(patient_id, day, 7) % 300 = 0 and changed_at < $now;
-
 insert into raw.rejected_records
 select
   id::varchar, if(id < 4, 'date_of_birth', 'email'), if(id < 4, 'is not a date', 'is not a string'), '{}' || id, $now
@@ -89,17 +76,12 @@ def make_database(path: Path, now: datetime, days: int = 0) -> None:
 def make_run(started_at: datetime, hour: int, last_hour: int) -> dict[str, Any]:
     """Return the line of a run."""
     has_failed = hour % 11 == 10 and hour < last_hour
-    numbers: dict[str, Any] = dict.fromkeys(
-        ("read", "new", "changed", "deleted", "returned", "recovered", "rejected", "requests", "patients", "tests")
+    counts: dict[str, Any] = dict.fromkeys(
+        ("read", "new", "changed", "deleted", "returned", "recovered", "rejected", "requests", "tests")
     )
     if not has_failed:
-        numbers = dict.fromkeys(numbers, 0)
-        numbers |= (
-            {"read": 5475, "new": 5475, "requests": 118}
-            if hour == 0
-            else {"changed": hour % 7, "requests": 3 + hour % 9}
-        )
-    return numbers | {
+        counts |= dict.fromkeys(counts, 0) | {"changed": hour % 7, "requests": 3 + hour % 9}
+    return counts | {
         "started_at": started_at.isoformat(),
         "ended_at": (started_at + timedelta(seconds=6)).isoformat(),
         "outcome": "failed" if has_failed else "succeeded",

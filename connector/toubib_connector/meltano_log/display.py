@@ -6,23 +6,16 @@ import json
 import logging
 import os
 import sys
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from meltano.core.logging import console_log_formatter, json_formatter
-from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
-from rich.text import Text
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from toubib_connector.log import COLORS, has_terminal, say
+from toubib_connector.log import say
 
-TAP, LOADER, DBT = "tap-toubib", "target-duckdb", "dbt"
-ERROR_PRIORITY = [LOADER, TAP, DBT, "meltano"]
-"""Whose error is the reason of a failed run, first to last: if the loader fails, the tap and Meltano fail, too."""
-
+TAP, LOADER, DBT, MELTANO = "tap-toubib", "target-duckdb", "dbt", "meltano"
 LABELS = {TAP: "Patients", DBT: "Documentation" if "dbt:docs" in sys.argv else "Models and tests"}
-NOTHING_TO_BUILD = "Nothing to build"
 LINE_EVERY = 25
 """Percent of the patients between two lines without a terminal."""
 
@@ -32,9 +25,7 @@ class DbtEvents(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Replace a JSON line with its message; return whether it has one."""
-        event = record.msg
-        if not isinstance(event, dict) or event.get("name") != DBT:
-            return True
+        event: Any = record.msg
         try:
             line = json.loads(event["event"])
             info, data = line["info"], line["data"]
@@ -56,16 +47,6 @@ def make_formatter() -> logging.Formatter:
     return formatter
 
 
-class Times(ProgressColumn):
-    """The time that a step has taken and, if it can be estimated, the time left."""
-
-    def render(self, task: Task) -> Text:
-        """Return both with their labels."""
-        elapsed = f"{timedelta(seconds=int(task.elapsed or 0))} elapsed"
-        left = None if task.finished else task.time_remaining
-        return Text(elapsed if left is None else f"{elapsed}, {timedelta(seconds=int(left))} left")
-
-
 class Display(logging.Handler):
     """Shows progress, warnings and results: bars at a terminal, otherwise a few lines."""
 
@@ -73,28 +54,24 @@ class Display(logging.Handler):
         super().__init__()
         path = os.environ.get("TOUBIB_PROGRESS")
         self._file = Path(path) if path else None
+        can_redraw = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb" and not os.environ.get("VERBOSE")
         self._live = Progress(
-            TextColumn(f"{{task.description:{max(map(len, LABELS.values()))}}}"),
+            TextColumn("{task.description}"),
             BarColumn(bar_width=None, complete_style="cyan", pulse_style="cyan", finished_style="green"),
             TextColumn("{task.fields[count]}"),
-            Times(),
-            console=Console(),
+            TimeElapsedColumn(),
+            TextColumn("elapsed"),
             expand=True,
-            redirect_stdout=False,
             redirect_stderr=False,
-            disable=not has_terminal(),
+            disable=not can_redraw,
         )
-        self._tasks = {
-            plugin: self._live.add_task(label, start=False, visible=False, total=None, count="")
-            for plugin, label in LABELS.items()
-        }
-        self._patients_read: int | None = None
-        self._tests_passed = 0
-        self._steps: dict[str, float] = {}
+        self._tasks: dict[str, TaskID] = {}
         self._next_percent = LINE_EVERY
+        self._warnings: set[str] = set()
         self._errors: dict[str, str] = {}
         self._last_of_loader = ""
-        self._warnings: set[str] = set()
+        self._has_loader_failed = False
+        self._kept: dict[str, Any] = {"reason": None, "patients_read": None, "tests_passed": 0, "steps": {}}
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show a record if it is for people. A failure of the display does not fail the run."""
@@ -102,7 +79,7 @@ class Display(logging.Handler):
             return
         try:
             self._show(record.msg, record.levelno)
-            self._file.write_text(json.dumps(self._describe()))
+            self._file.write_text(json.dumps(self._kept))
         except Exception:  # noqa: BLE001 (as logging's own handlers do)
             self.handleError(record)
 
@@ -112,66 +89,56 @@ class Display(logging.Handler):
         super().close()
 
     def _show(self, event: dict[str, Any], level: int) -> None:
-        plugin, message = event.get("name", "meltano"), event["event"]
+        plugin, message = event.get("name", MELTANO), event["event"]
         if plugin in LABELS:
             self._start(plugin)
-        elif plugin == LOADER:
-            self._last_of_loader = message
         if level >= logging.ERROR:
             self._keep_error(plugin, event)
         elif level == logging.WARNING:
             # Meltano's own warnings are for developers, and dbt's other warnings repeat results
-            is_for_people = "done" in event if plugin == DBT else plugin != "meltano"
+            is_for_people = "done" in event if plugin == DBT else plugin != MELTANO
             # discovery and the run give the same warnings
             if is_for_people and message not in self._warnings:
                 self._warnings.add(message)
-                self._print(f"Warning: {message}", plugin, "warning")
-        elif plugin == DBT and message.startswith(NOTHING_TO_BUILD):
-            self._print(message, plugin)
+                say(f"Warning: {message}", "warning", plugin)
+        elif event.get("plugin_logger") == "Build":
+            say(message, logger=plugin)
+        elif plugin == LOADER:
+            self._last_of_loader = message
         if event.get("done") is not None:
             self._show_progress(plugin, event)
         elif event.get("success"):
             self._end(TAP if event["block_type"] == "ExtractLoadBlocks" else DBT, event["duration_seconds"])
+        self._kept["reason"] = self._find_reason()
 
     def _start(self, plugin: str) -> None:
         """Show a bar for a step, without a number yet."""
-        if not self._live.tasks[self._tasks[plugin]].started:
+        if plugin not in self._tasks:
             self._live.start()
-            self._live.start_task(self._tasks[plugin])
-            self._live.update(self._tasks[plugin], visible=True)
+            self._tasks[plugin] = self._live.add_task(LABELS[plugin], total=None, count="")
 
     def _show_progress(self, plugin: str, event: dict[str, Any]) -> None:
         done, total, rate = event["done"], event.get("total"), event.get("rate")
         count = (f"{done:,} of {total:,}" if total else f"{done:,}") + (f" ({rate:,.0f}/s)" if rate else "")
         self._live.update(self._tasks[plugin], completed=done, total=total, count=count)
-        self._tests_passed += event.get("is_passed_test", False)
+        self._kept["tests_passed"] += event.get("is_passed_test", False)
         if plugin == TAP:
-            self._patients_read = done
+            self._kept["patients_read"] = done
             if self._live.disable and total and 100 * done / total >= self._next_percent:
                 self._next_percent = 100 * done // total + LINE_EVERY
-                self._print(event["event"], plugin)
+                say(event["event"], logger=plugin)
 
     def _end(self, plugin: str, seconds: float) -> None:
-        task = self._live.tasks[self._tasks[plugin]]
-        if number := task.total or task.completed:
-            self._live.update(task.id, total=number, completed=number, count=f"{number:,.0f}")
-        else:
-            self._live.update(task.id, total=1, completed=1)
-        self._live.stop_task(task.id)
-        step = "load" if plugin == TAP else "build"
+        step, steps = "load" if plugin == TAP else "build", self._kept["steps"]
         # after a full refresh, dbt also compacts raw
-        self._steps[step] = round(self._steps.get(step, 0) + seconds, 1)
-        if self._live.disable and (plugin == TAP or number):
-            step = "Extracted and loaded" if plugin == TAP else "Built and tested"
-            self._print(f"{step} in {seconds:.1f} seconds", plugin)
-        if plugin == TAP:
-            self._start(DBT)
-
-    def _print(self, message: str, plugin: str, level: str = "info") -> None:
+        steps[step] = round(steps.get(step, 0) + seconds, 1)
         if self._live.disable:
-            say(message, level, plugin)
-        else:
-            self._live.console.print(message, style=COLORS.get(level), markup=False, highlight=False)
+            say(f"{LABELS[plugin]} in {seconds:.1f} seconds", logger=plugin)
+        if plugin == TAP:
+            task = self._live.tasks[self._tasks[TAP]]
+            number = task.total or task.completed or 1
+            self._live.update(task.id, total=number, completed=number)
+            self._start(DBT)
 
     def _keep_error(self, plugin: str, event: dict[str, Any]) -> None:
         message = " ".join(str(event.get("err") or event["event"]).split())
@@ -179,18 +146,11 @@ class Display(logging.Handler):
             # dbt names the model or the test first, then its error
             message = ": ".join(filter(None, [self._errors.get(DBT), message]))
         self._errors[plugin] = message
-        if (event.get("exit_codes") or {}).get("loaders") == 1:
-            # with exit code 1, the loader's last line is the reason
-            self._errors[LOADER] = ""
+        self._has_loader_failed |= (event.get("exit_codes") or {}).get("loaders") == 1
 
-    def _describe(self) -> dict[str, Any]:
-        """Return how far the run came, and why it failed."""
-        if LOADER in self._errors:
-            # its last lines can arrive after Meltano reports its end
-            self._errors[LOADER] = self._last_of_loader
-        return {
-            "reason": next((self._errors[plugin] for plugin in ERROR_PRIORITY if plugin in self._errors), None),
-            "patients_read": self._patients_read,
-            "tests_passed": self._tests_passed,
-            "steps": self._steps,
-        }
+    def _find_reason(self) -> str | None:
+        """Return why the run failed. If the loader fails, the tap and Meltano fail, too."""
+        if self._has_loader_failed:
+            # its last line, which can arrive after Meltano reports its end
+            return self._last_of_loader
+        return next((self._errors[plugin] for plugin in (TAP, DBT, MELTANO) if plugin in self._errors), None)

@@ -6,21 +6,14 @@ import logging
 import re
 from typing import Any
 
-ERROR = re.compile(
-    r"^(?P<prefix>.*?)(?P<kind>[A-Z]\w*(?: [A-Za-z]+)*? ?(?:Error|Exception)|Unable to parse):(?: +\S|$)"
-)
-"""A line that reports an error: DuckDB's `Conversion Error: ...`, Python's `ValueError: ...`, the loader's own."""
+ERROR = re.compile(r"^(?P<prefix>.*?)(?P<kind>[A-Z]\w*(?: [A-Za-z]+)*? ?(?:Error|Exception)):(?: +\S|$)")
+"""A line that reports an error: DuckDB's `Conversion Error: ...`, Python's `ValueError: ...`."""
 
 HARMLESS = {
     *("Binder Error", "Catalog Error", "Dependency Error", "IO Error", "Out of Memory Error", "Parser Error"),
     *("Permission Error", "Syntax Error", "Transaction Error", "TransactionContext Error"),
 }
 """Errors whose messages quote SQL, names and paths only."""
-
-ADVICE = re.compile(
-    r"Error: The run of [\d :.+-]+ UTC had no state, so it found no deletions: run `make full-refresh`$"
-)
-"""The message of a data test, which calls DuckDB's `error`. It holds no value."""
 
 START_OF_DBT_LINE = re.compile(r"\d\d:\d\d:\d\d")
 """The start of a line of dbt's text log. A line without a time continues the previous error."""
@@ -31,13 +24,11 @@ WITHHELD = "(withheld, since it can quote a patient)"
 def redact_line(line: str) -> str:
     """Return a line. Withhold the text after the kind of an error, unless the error is harmless."""
     error = ERROR.match(line)
-    if error is None or error["kind"] in HARMLESS or ADVICE.search(line):
-        return line
-    return f"{error['prefix']}{error['kind']}: {WITHHELD}"
+    return line if error is None or error["kind"] in HARMLESS else f"{error['prefix']}{error['kind']}: {WITHHELD}"
 
 
 class Redaction(logging.Filter):
-    """Withholds all lines of error messages, even if a plugin logs line by line."""
+    """Withholds the text of errors that can quote a value, even if a plugin logs it line by line."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,9 +54,9 @@ class Redaction(logging.Filter):
         # a traceback ends with the same message
         for name in ("exc_info", "exception", "plugin_exception"):
             event.pop(name, None)
-        record.exc_info = None
+        record.exc_info, record.args = None, ()
         if not isinstance(record.msg, dict):
-            record.msg, record.args = event["event"], ()
+            record.msg = event["event"]
         return bool(event["event"])
 
     def _redact_lines(self, plugin: str, lines: list[str]) -> list[str]:
@@ -76,6 +67,6 @@ class Redaction(logging.Filter):
                 self._withholding.discard(plugin)
             if plugin not in self._withholding:
                 shown.append(redact_line(line))
-            if shown and shown[-1].endswith(WITHHELD):
-                self._withholding.add(plugin)
+                if shown[-1].endswith(WITHHELD):
+                    self._withholding.add(plugin)
         return shown
