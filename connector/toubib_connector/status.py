@@ -19,10 +19,9 @@ from toubib_connector.destination import Destination
 from toubib_connector.errors import Failure
 from toubib_connector.log import is_json, say
 from toubib_connector.runs import read_runs
-from toubib_connector.settings import PROJECT
+from toubib_connector.settings import DEFAULT_FILE, PROJECT
 from toubib_connector.sql import query
 
-DEFAULT = PROJECT / "data" / "destination.duckdb"
 CHANGES = ("new", "changed", "deleted", "returned", "recovered")
 """Kinds of changes to patients."""
 
@@ -55,7 +54,7 @@ def show_summary(run: Mapping[str, Any], destination: Destination) -> None:
     if tests and not is_json():
         file = destination.path
         typed = file.relative_to(PROJECT) if file.is_relative_to(PROJECT) else file
-        variable = "" if file == DEFAULT else f" DESTINATION_DUCKDB_PATH={shlex.quote(str(typed))}"
+        variable = "" if file == DEFAULT_FILE else f" DESTINATION_DUCKDB_PATH={shlex.quote(str(typed))}"
         click.echo(f"In {file}\nQuery it: make sql{variable}\nSee it: make report{variable}")
 
 
