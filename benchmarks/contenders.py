@@ -80,7 +80,7 @@ CONNECTOR = Contender(
     ("bin/toubib-connector", "run"),
     {"RUNNER": "local", "API_BASEURL": "{url}", "DESTINATION_DUCKDB_PATH": "{folder}/patients.duckdb"},
     "select patient_id as id, updated_at, first_name, last_name from main.patients_history where is_current",
-    loaded="Extracted and loaded",
+    loaded="Patients in ",
 )
 DLT = Contender(
     "dlt",

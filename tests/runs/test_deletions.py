@@ -118,7 +118,7 @@ def test_a_full_refresh_by_meltano_itself_is_repaired_by_the_next_run(destinatio
         "dbt:build",
         **environment,
     )
-    assert "make full-refresh" in outcome.stdout
+    assert "FAIL 1 a_run_without_state_needs_a_full_refresh" in outcome.stdout
     assert NOTICED in run(destination, api)
     assert current_ids(destination) == api.patients().keys()
     assert NOTICED not in run(destination, api)
