@@ -1,7 +1,7 @@
 """Discovery of an API: the columns of a patient, the sortable fields, the largest page.
 
-The service's OpenAPI document describes them. The service's public description fills gaps in the document, and the
-first page of patients shows undocumented columns.
+The service's OpenAPI document describes them. The service's public description fills gaps in the document. Where the
+document does not name all columns of a patient, the first page of patients shows the others.
 """
 
 from __future__ import annotations
@@ -45,8 +45,7 @@ class Capabilities:
         page_size: The largest page.
         has_single_patients: Whether it returns one patient by id.
         is_bundled_api: Whether it is the bundled API, whose patients are fictitious.
-        is_understood: Whether the document describes a patient.
-        is_closed: Whether the document promises that a patient has no other columns.
+        is_complete: Whether the document names all columns of a patient.
     """
 
     schema: JSONSchema
@@ -55,8 +54,7 @@ class Capabilities:
     page_size: int
     has_single_patients: bool = True
     is_bundled_api: bool = False
-    is_understood: bool = False
-    is_closed: bool = False
+    is_complete: bool = False
 
     @property
     def instants(self) -> set[str]:
@@ -86,9 +84,12 @@ def _read(document: OpenAPIDocument) -> Capabilities:
     answer = document.get(*operation, "responses", "200", "content", "application/json", "schema")
     patients = document.resolve(document.resolve(answer).properties.get("data")).items
     patient = document.resolve(patients)
-    is_understood = PRIMARY_KEY in patient.properties
-    if not is_understood:
-        patient = Schema(properties=DEFAULT_PROPERTIES)
+    if PRIMARY_KEY not in patient.properties:
+        logger.warning(
+            "The OpenAPI document of the API does not describe a patient: the columns are those of the service's "
+            "public description, and what its first page shows"
+        )
+        patient = Schema(properties=DEFAULT_PROPERTIES, additional_properties=True)
     columns = {key: document.expand(schema) for key, schema in patient.properties.items()}
     if (types := _list_types(columns[PRIMARY_KEY])) and "integer" not in types:
         raise FatalAPIError("The API documents ids of patients that are not integers: this tap cannot read it")
@@ -111,8 +112,7 @@ def _read(document: OpenAPIDocument) -> Capabilities:
         page_size=largest if largest and largest > 1 else DEFAULT_PAGE_SIZE,
         has_single_patients=not paths or any(path.startswith(f"{PATIENTS_PATH}/{{") for path in paths),
         is_bundled_api=document.get("info", "x-bundled-api") is True,
-        is_understood=is_understood,
-        is_closed=patient.additional_properties is False,
+        is_complete=not patient.additional_properties,
     )
 
 
@@ -125,16 +125,10 @@ def complete(api: Capabilities, client: ToubibClient, catalog: Mapping[str, JSON
         catalog: The columns of the run's catalog, if it has one: no others are looked for.
     """
     documented = api.schema["properties"]
-    if not api.is_understood:
-        logger.warning(
-            "The OpenAPI document of the API does not describe a patient: the columns are those of the service's "
-            "public description, and what its first page shows"
-        )
+    others: set[str] = set()
     if catalog is not None:
         others = {name for name, column in catalog.items() if is_json_text(column)}
-    elif api.is_closed:
-        others = set()
-    else:
+    elif not api.is_complete:
         page = client.get_patients({"offset": 0, "limit": api.page_size}, parse_page)
         others = {key for row in page.data if isinstance(row, dict) for key in row}
     names = others.union(documented)

@@ -68,13 +68,7 @@ def openapi(
         "components": {
             "schemas": {
                 "SortField": {"type": "string", "enum": list(sortable)},
-                # closed: there is no need to look for other columns
-                "Patient": {
-                    "type": "object",
-                    "properties": properties,
-                    "required": required,
-                    "additionalProperties": False,
-                },
+                "Patient": {"type": "object", "properties": properties, "required": required},
                 "Page_Patient_": {"type": "object", "properties": {"data": {"type": "array", "items": ref("Patient")}}},
             }
         },

@@ -21,14 +21,13 @@ def test_first_load_then_changes(run: Runner, bundled_api: Serve, tmp_path: Path
     first = run(api_url=url)
     assert Counter(first.ids) == Counter(range(1, 251))
     assert first.bookmark == max(record["updated_at"] for record in first.records())
-    # columns, newest page, three pages, the last page again, and two to reconcile
-    assert first.sync["requests"] == 8
+    # newest page, three pages, the last page again, and two to reconcile
+    assert first.sync["requests"] == 7
     changes = change(tmp_path / "toubib.sqlite", updates=4, creations=3, seed=1)
     second = run(api_url=url, bookmark=first.bookmark, lookback_seconds=0)
     [newest] = [record["id"] for record in first.records() if record["updated_at"] == first.bookmark]
     assert set(second.ids) - {newest} == {*changes.updated, *changes.created} - {newest}
-    # newest page and columns; with a catalog, the columns cost none
-    assert second.sync["requests"] == 2
+    assert second.sync["requests"] == 1
 
 
 def test_page_size_beyond_what_the_service_allows_gives_its_largest_page(run: Runner, bundled_api: Serve) -> None:

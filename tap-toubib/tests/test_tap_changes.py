@@ -15,14 +15,6 @@ from .conftest import Runner, both_ways
 pytestmark = both_ways
 
 
-def test_run_costs_one_page_when_nothing_changed(api: Api, run: Runner) -> None:
-    fill(api, 20)
-    output = run(bookmark=day(20), page_size=5)
-    assert api.pages == [{"offset": "0", "limit": "5", "sort_field": "updated_at", "sort_dir": "desc"}]
-    assert output.ids == [20]
-    assert output.bookmark == day(20)
-
-
 @pytest.mark.parametrize("parallel", [1, 2, 4, 8])
 @pytest.mark.parametrize("patients", [0, 1, 9, 10, 11, 250])
 def test_first_load_costs_its_pages(api: Api, run: Runner, patients: int, parallel: int) -> None:
@@ -130,6 +122,18 @@ def test_page_of_rejected_records_only_does_not_end_the_search(api: Api, run: Ru
     output = run(bookmark=day(3), page_size=2)
     assert output.ids == [12, 11, 6, 5, 4, 3]
     assert len(output.records("rejected_records")) == 4
+
+
+@pytest.mark.parametrize("sortable", [("id", "updated_at"), ("updated_at",)], ids=str)
+def test_many_pages_of_rejected_records_only_do_not_end_a_first_load(
+    api: Api, run: Runner, sortable: tuple[str, ...]
+) -> None:
+    api.offer(*sortable)
+    for key in range(1, 101):
+        api.add(key, created_at="soon" if key < 99 else day(1), updated_at=day(1))
+    output = run(page_size=4)
+    assert {*output.ids} == {99, 100}
+    assert {record["id"] for record in output.records("rejected_records")} == {str(key) for key in range(1, 99)}
 
 
 def test_page_that_begins_with_a_rejected_record_must_be_contiguous_too(api: Api, run: Runner) -> None:

@@ -181,17 +181,6 @@ def test_a_rejected_patient_is_neither_deleted_nor_missed(
     assert api.confirmed == []
 
 
-def test_missed_patients_are_found_where_created_at_is_not_an_instant(api: Api, run: Runner) -> None:
-    api.offer("id", "created_at", "updated_at", created_at={"type": "integer"})
-    for key in range(1, 301):
-        api.rows.append({"id": key, "created_at": key, "updated_at": BOOKMARK if key == 1 else OLD})
-    hidden = [api.rows.pop(place) for place in (200, 100)]
-    state = run().state
-    api.rows += hidden
-    output = run(state=state, lookback_seconds=0)
-    assert {row["id"] for row in hidden} <= {*output.ids}
-
-
 def test_a_service_that_gives_far_smaller_pages_than_it_documents_is_reconciled(
     api: Api, run: Runner, loaded: Load
 ) -> None:
@@ -231,15 +220,6 @@ def test_a_service_that_ignores_the_offset_fails_the_run(
     assert not deleted(run.output)
 
 
-def test_a_service_that_does_not_sort_by_id_fails_the_run(api: Api, run: Runner, loaded: Load) -> None:
-    state = loaded(300)
-    # the service sorts ids as text
-    for row in api.rows:
-        row["id"] = str(row["id"])
-    with pytest.raises(FatalAPIError, match=r"does not keep the order it was asked for \(id\)"):
-        run(state=state)
-
-
 def test_a_service_that_does_not_document_single_patients_confirms_nothing(api: Api, run: Runner, loaded: Load) -> None:
     state = loaded(300)
     del api.document["paths"]["/v1/patients/{patient_id}"]
@@ -269,28 +249,6 @@ def test_ids_too_scattered_for_a_state_cause_a_warning_and_are_not_reconciled(
     assert "known_ids" not in state["bookmarks"]["patients"]
     remove(api, 20_000)
     assert not deleted(run(state=state))
-
-
-@pytest.mark.parametrize("ids", [range(-150, 151), [-(2**63), -7, 0, 5, 2**40, 2**63 - 1]], ids=["around zero", "ends"])
-@pytest.mark.parametrize("config", [{}, {"full_refresh": True}], ids=str)
-def test_zero_and_negative_ids_are_ids(api: Api, run: Runner, ids: list[int], config: dict[str, Any]) -> None:
-    for key in ids:
-        api.rows.append({"id": key, "created_at": OLD, "updated_at": BOOKMARK if key == 5 else OLD})
-    state = run(page_size=4).state
-    assert run.output.known_ids == [*ids]
-    remove(api, -7, 0)
-    output = run(state=state, page_size=4, max_deleted_percent=50, **config)
-    assert deleted(output) == sorted(api.confirmed) == [-7, 0]
-    api.rows.append({"id": -7, "created_at": OLD, "updated_at": OLD})
-    output = run(state=output.state, page_size=4, **config)
-    assert -7 in output.ids
-    assert not deleted(output)
-
-
-def test_patients_on_many_rows_that_cover_pages_are_read(api: Api, run: Runner) -> None:
-    for key in [1, 2, 2, 2, 2, 2, 2, 2, 3, 3, 4]:
-        api.add(key)
-    assert {*run(page_size=3).ids} == {1, 2, 3, 4}
 
 
 @both_ways

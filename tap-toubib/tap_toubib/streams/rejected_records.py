@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from singer_sdk import typing as th
-from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig
 from singer_sdk.helpers.types import Context
 
 from tap_toubib.batch_files import BatchWriter
@@ -46,12 +45,6 @@ class RejectedRecordsStream(FileStream):
         else:
             for record in records:
                 self._write_record_message(record)
-
-    def get_batches(
-        self, batch_config: BatchConfig, context: Context | None = None
-    ) -> Iterable[tuple[BaseBatchFileEncoding, list[str]]]:
-        """Return nothing: the patients' run has written all of them."""
-        return ()
 
     def get_records(self, context: Context | None) -> Iterable[Record]:
         """Return nothing: the patients' run has written all of them."""
