@@ -65,7 +65,7 @@ def init_db(settings: Settings) -> None:
     with destination.lock():
         with destination.connect():
             say("Successfully connected to the destination DB.")
-        run_meltano(settings, "run", "dbt:init")
+        run_meltano(settings, "dbt:init")
         with destination.connect(read_only=True) as connection:
             show_tables(connection)
 
@@ -97,7 +97,7 @@ def rebuild_history(settings: Settings) -> None:
     destination = settings.destination
     destination.check_exists()
     with destination.lock():
-        run_meltano(settings, "run", "dbt:rebuild")
+        run_meltano(settings, "dbt:rebuild")
         with destination.connect(read_only=True) as connection:
             counts = connection.execute("select count(*), count(distinct patient_id) from main.patients_history")
             say("Built {} versions of {} patients".format(*counts.fetchone() or ()))
@@ -110,7 +110,7 @@ def docs(settings: Settings) -> None:
     destination = settings.destination
     destination.check_exists()
     with destination.lock():
-        run_meltano(settings, "run", "dbt:docs")
+        run_meltano(settings, "dbt:docs")
         shutil.copyfile(destination.work_folder / "dbt" / "static_index.html", destination.docs)
     say(f"Open {destination.docs}")
 

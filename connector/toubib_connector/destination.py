@@ -155,9 +155,19 @@ class Destination:
             finally:
                 self._remove_scratch()
 
+    def publish(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Replace the copy for readers atomically. Nothing else writes while this process has the file open."""
+        copy = self.scratch / "published"
+        connection.execute("checkpoint")
+        shutil.copyfile(self.path, copy)
+        # keep the mode that the user gave the last copy; read-only, so that no `.wal` is left behind
+        copy.chmod(0o400 | (self.published.stat().st_mode & 0o444 if self.published.exists() else 0))
+        with copy.open("rb") as file:
+            os.fsync(file)
+        copy.replace(self.published)
+
     def _make_scratch(self) -> None:
         self.scratch.mkdir(mode=0o700)
-        self.log.unlink(missing_ok=True)
         # links spare the tools the user's paths; DuckDB and SQLite write their own logs beside the links' targets
         (self.scratch / self.path.name).symlink_to(self.path)
         (self.scratch / "meltano.db").symlink_to(self.system_database)

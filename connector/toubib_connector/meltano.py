@@ -32,14 +32,14 @@ STOP_TIMEOUT = 5
 """Seconds that a stopped Meltano has to end by itself."""
 
 
-def run_meltano(settings: Settings, *arguments: str, run: dict[str, Any] | None = None, **variables: str) -> None:
-    """Run Meltano on a locked destination. A signal ends it, and then this process.
+def run_meltano(settings: Settings, job: str, run: dict[str, Any] | None = None, **variables: str) -> None:
+    """Run a job on a locked destination. A signal ends it, and then this process.
 
     Meltano itself shows the progress, by `logging.yaml`; its full log goes beside the destination.
 
     Args:
         settings: The user's settings.
-        arguments: Meltano's arguments.
+        job: A job or command of meltano.yml.
         run: The run's line, to which its progress is added.
         variables: Added to Meltano's environment.
 
@@ -51,17 +51,18 @@ def run_meltano(settings: Settings, *arguments: str, run: dict[str, Any] | None 
         # Meltano cannot use what a kill or a full disk leaves of a system database
         remove_states(destination)
     folder = destination.scratch / "meltano"
-    if not folder.exists():
+    folder.mkdir()
+    for plugins in ("extractors", "loaders", "utilities"):
         # destinations share the plugins, but not configurations and catalogs
-        folder.mkdir()
-        for plugins in ("extractors", "loaders", "utilities"):
-            (folder / plugins).symlink_to(PROJECT / ".meltano" / plugins)
+        (folder / plugins).symlink_to(PROJECT / ".meltano" / plugins)
     options = [f"--env-file={os.devnull}", f"--log-config={PROJECT / 'logging.yaml'}"]
+    # this process holds the lock, so a run that Meltano takes for active was killed
+    command = [str(Path(sys.executable).with_name("meltano")), *options, "run", "--force", job]
     kept: dict[str, Any] = {}
     try:
-        with destination.log.open("a") as log:
+        with destination.log.open("w") as log:
             exit_code = run_until_stopped(
-                [str(Path(sys.executable).with_name("meltano")), *options, *arguments],
+                command,
                 cwd=PROJECT,
                 env=make_environment(settings) | variables,
                 stderr=None if settings.is_verbose else log,
@@ -78,7 +79,7 @@ def run_meltano(settings: Settings, *arguments: str, run: dict[str, Any] | None 
                 "steps": kept.get("steps", {}),
             }
     if exit_code:
-        reason = kept.get("reason") or f"meltano {arguments[0]} ended with exit code {exit_code}"
+        reason = kept.get("reason") or f"meltano run {job} ended with exit code {exit_code}"
         if found := HOLDER.search(reason):
             reason = f"{found[1]} has {destination.path} open. Close it there and run again"
         reason = reason.removeprefix("Error: ").replace(str(destination.path_for_tools), str(destination.path))
@@ -155,35 +156,28 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def read_states(destination: Destination) -> dict[str, Any]:
-    """Return the states in Meltano's system database, by their ids.
+def read_states(destination: Destination) -> dict[str, dict[str, Any]]:
+    """Return the bookmark of the patients in each state of Meltano's system database, by the state's id.
 
     Raises:
         Failure: The system database is damaged.
     """
     path = destination.system_database
+    states: dict[str, dict[str, Any]] = {}
     if not path.exists():
-        return {}
+        return states
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
         try:
-            rows = connection.execute("select state_id, completed_state, partial_state from state").fetchall()
+            for state_id, *texts in connection.execute("select state_id, completed_state, partial_state from state"):
+                bookmarks = [json.loads(text or "{}").get("singer_state", {}).get("bookmarks", {}) for text in texts]
+                patients = [each["patients"] for each in bookmarks if isinstance(each.get("patients"), dict)]
+                states[state_id] = {name: value for each in patients for name, value in each.items()}
         except sqlite3.Error as error:
-            if "no such table" in str(error):  # before the first run
-                return {}
-            raise Failure(
-                f"Cannot read {path}: {error}. If it is damaged, remove it: the next run reads every patient again."
-            ) from error
-    return {state_id: [json.loads(state or "{}") for state in states] for state_id, *states in rows}
-
-
-def read_state(destination: Destination) -> dict[str, Any]:
-    """Return the bookmark of the patients, empty if there is none."""
-    patients: dict[str, Any] = {}
-    for state in read_states(destination).get(STATE_ID, ()):
-        bookmark = state.get("singer_state", {}).get("bookmarks", {}).get("patients")
-        # the tap reports a damaged bookmark
-        patients |= bookmark if isinstance(bookmark, dict) else {}
-    return patients
+            if "no such table" not in str(error):  # before the first run
+                raise Failure(
+                    f"Cannot read {path}: {error}. If it is damaged, remove it: the next run reads every patient again."
+                ) from error
+    return states
 
 
 def remove_states(destination: Destination) -> None:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from toubib_connector.api import Api, choose_api
-from toubib_connector.destination import Destination
 from toubib_connector.errors import Failure
 from toubib_connector.log import say
-from toubib_connector.meltano import read_state, remove_states, run_meltano
+from toubib_connector.meltano import STATE_ID, read_states, remove_states, run_meltano
 from toubib_connector.runs import record_run
 from toubib_connector.settings import Settings, read_project
 from toubib_connector.sql import query
@@ -28,16 +24,14 @@ class Start:
     """How a run begins.
 
     Attributes:
-        full_refresh: Whether it reads every patient.
-        known_ids: A file with the ids of the current patients, if the state may lack some.
-        built_until: When the newest observation in the history was loaded.
         job: The job of meltano.yml.
+        variables: For Meltano.
+        built_until: When the newest observation in the history was loaded.
     """
 
-    full_refresh: bool
-    known_ids: Path | None
-    built_until: datetime | None
     job: str
+    variables: dict[str, str]
+    built_until: datetime | None
 
 
 def run_pipeline(settings: Settings) -> None:
@@ -55,12 +49,12 @@ def run_pipeline(settings: Settings) -> None:
             with destination.lock():
                 with destination.connect() as connection:
                     start = prepare(connection, settings, api)
-                _run_job(settings, api, start, run)
+                _run_job(settings, start, run)
                 with destination.connect(read_only=not settings.publish) as connection:
                     run.update(query(connection, "last_run", built_until=start.built_until)[0])
                     show_warnings(connection)
                     if settings.publish:
-                        publish_copy(connection, destination)
+                        destination.publish(connection)
     show_summary(run, destination)
 
 
@@ -71,7 +65,7 @@ def prepare(connection: duckdb.DuckDBPyConnection, settings: Settings, api: Api)
         Failure: The file holds patients of another kind of API.
     """
     destination = settings.destination
-    state = read_state(destination)
+    state = read_states(destination).get(STATE_ID, {})
     synced_at = str(state.get("synced_at"))
     last_sync = _find(connection, "last_sync", synced_at=synced_at)
     newest = _find(connection, "newest_observation", synced_at=synced_at)
@@ -92,13 +86,18 @@ def prepare(connection: duckdb.DuckDBPyConnection, settings: Settings, api: Api)
             full_refresh = True
         else:
             remove_states(destination)
-    known_ids = None
-    if newest and newest["has_integer_id"] and (full_refresh or newest["is_unknown"] or "known_ids" not in state):
-        known_ids = destination.scratch / "known_ids.txt"
-        known_ids.write_text("\n".join(str(row["id"]) for row in query(connection, "current_ids")))
+    variables = {"TAP_TOUBIB_API_URL": api.url}
+    if settings.auth_token:
+        variables["TAP_TOUBIB_AUTH_TOKEN"] = settings.auth_token
+    if full_refresh:
+        variables["TAP_TOUBIB_FULL_REFRESH"] = "true"
+    if newest and (full_refresh or newest["is_unknown"] or "known_ids" not in state):
+        ids = destination.scratch / "known_ids.txt"
+        ids.write_text("\n".join(str(row["id"]) for row in query(connection, "current_ids")))
+        variables["TAP_TOUBIB_KNOWN_IDS_FILE"] = str(destination.alias / "scratch" / ids.name)
     # if the API cannot sort by `updated_at`, every run reads everything again
     repeats = full_refresh or last_sync.get("kind") == "full"
-    return Start(full_refresh, known_ids, built_until, "toubib-full" if repeats and built_until else "toubib")
+    return Start("toubib-full" if repeats and built_until else "toubib", variables, built_until)
 
 
 def _find(connection: duckdb.DuckDBPyConnection, name: str, **parameters: Any) -> dict[str, Any]:
@@ -108,21 +107,18 @@ def _find(connection: duckdb.DuckDBPyConnection, name: str, **parameters: Any) -
     return {}
 
 
-def _run_job(settings: Settings, api: Api, start: Start, run: dict[str, Any]) -> None:
-    """Run Meltano's job, and add its progress to the run's line."""
-    destination = settings.destination
-    variables = {"TAP_TOUBIB_API_URL": api.url}
-    if settings.auth_token:
-        variables["TAP_TOUBIB_AUTH_TOKEN"] = settings.auth_token
-    if start.full_refresh:
-        variables["TAP_TOUBIB_FULL_REFRESH"] = "true"
-    if start.known_ids:
-        variables["TAP_TOUBIB_KNOWN_IDS_FILE"] = str(destination.alias / "scratch" / start.known_ids.name)
+def _run_job(settings: Settings, start: Start, run: dict[str, Any]) -> None:
+    """Run Meltano's job, and add its progress to the run's line. If it fails, say what is kept."""
     try:
-        # this process holds the lock, so a run that Meltano takes for active was killed
-        run_meltano(settings, "run", "--force", start.job, run=run, **variables)
+        run_meltano(settings, start.job, run, **start.variables)
     except (Failure, SystemExit) as error:
-        loaded = _count_loaded(destination, run["started_at"])
+        loaded = 0
+        count = "select count(distinct id) from raw.patients where _sdc_batched_at >= ?"
+        with (
+            suppress(duckdb.Error, Failure),
+            settings.destination.connect(read_only=True, timeout=0) as connection,
+        ):
+            loaded = int(*connection.execute(count, [run["started_at"]]).fetchone() or ())
         kept = f"{loaded:,} patients were loaded and are kept; the next run goes on from there"
         if isinstance(error, SystemExit):
             run["reason"] = f"Stopped: {kept}"
@@ -130,23 +126,3 @@ def _run_job(settings: Settings, api: Api, start: Start, run: dict[str, Any]) ->
         elif loaded:
             raise Failure(f"{error.message.rstrip('.')}. {kept}", error.log) from error
         raise
-
-
-def _count_loaded(destination: Destination, since: datetime) -> int:
-    query = "select count(distinct id) from raw.patients where _sdc_batched_at >= ?"
-    with suppress(duckdb.Error, Failure), destination.connect(read_only=True, timeout=0) as connection:
-        return int(*connection.execute(query, [since]).fetchone() or ())
-    return 0
-
-
-def publish_copy(connection: duckdb.DuckDBPyConnection, destination: Destination) -> None:
-    """Replace the copy for readers atomically."""
-    copy, published = destination.scratch / "published", destination.published
-    # nothing else writes while this process has the file open
-    connection.execute("checkpoint")
-    shutil.copyfile(destination.path, copy)
-    # keep the mode that the user gave the last copy; read-only, so that no `.wal` is left behind
-    copy.chmod(0o400 | (published.stat().st_mode & 0o444 if published.exists() else 0))
-    with copy.open("rb") as file:
-        os.fsync(file)
-    copy.replace(published)

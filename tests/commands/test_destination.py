@@ -42,13 +42,6 @@ def destination(tmp_path: Path) -> Destination:
     return Destination(tmp_path / "patients.duckdb")
 
 
-def test_of_two_runs_the_second_leaves(destination: Destination) -> None:
-    with destination.lock(), pytest.raises(Failure, match=f"Another run is writing to {destination.path}"):
-        destination.lock().__enter__()
-    with destination.lock():
-        pass
-
-
 def test_a_process_that_outlives_its_killed_run_keeps_the_lock(destination: Destination) -> None:
     killed = subprocess.Popen(
         [sys.executable, "-c", LOCK_AND_START_ANOTHER, destination.path], stdout=subprocess.PIPE, text=True
@@ -65,9 +58,8 @@ def test_a_process_that_outlives_its_killed_run_keeps_the_lock(destination: Dest
 
 
 @pytest.mark.parametrize("name", ["a.prod.duckdb", ".hidden.duckdb", "%41 $HOME {{x}} é~ \\n=,&.duckdb", "md"])
-@pytest.mark.parametrize("folder", ["plain", "%41 #1 'quoted' \"$HOME\" é"])
-def test_tools_know_the_folder_by_a_plain_name(tmp_path: Path, folder: str, name: str) -> None:
-    destination = Destination(tmp_path / folder / name)
+def test_tools_know_the_folder_by_a_plain_name(tmp_path: Path, name: str) -> None:
+    destination = Destination(tmp_path / "%41 #1 'quoted' \"$HOME\" é" / name)
     with destination.lock():
         with destination.connect():
             pass

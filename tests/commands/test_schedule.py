@@ -61,11 +61,6 @@ def wait_for(condition: Callable[[], Any], seconds: float = 30) -> None:
         time.sleep(0.05)
 
 
-def test_a_week_begins_on_sunday_as_in_cron() -> None:
-    saturday = datetime(2024, 6, 1, 12, tzinfo=UTC)
-    assert next(Schedule("weekly", "30 3 * * 0").list_instants(saturday)) == datetime(2024, 6, 2, 3, 30, tzinfo=UTC)
-
-
 @pytest.mark.parametrize("zone", ["", "UTC", "UTC0", "EST5EDT", "<+03>-3", "CET-1CEST,M3.5.0,M10.5.0/3"])
 def test_any_form_of_time_zone_is_understood(monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
     monkeypatch.setenv("TZ", zone)

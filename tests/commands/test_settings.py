@@ -17,7 +17,7 @@ from toubib_connector.cli import main
 from toubib_connector.destination import Destination
 from toubib_connector.errors import Failure
 from toubib_connector.meltano import make_environment
-from toubib_connector.settings import PROJECT, Settings, locate, read_project
+from toubib_connector.settings import PROJECT, Settings, locate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -157,21 +157,12 @@ def test_meltano_receives_only_the_settings_of_the_tap_and_of_the_machine(tmp_pa
     assert make_environment(replace(settings, environment=others)) == environment
 
 
-def test_help_needs_no_meltano_yml() -> None:
-    outcome = run(".venv/bin/toubib-connector", "run", "--help")
-    assert "API_BASEURL" in outcome.stdout
-    with pytest.raises(FileNotFoundError):
-        read_project()
-
-
-def test_a_destination_can_be_in_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_destination_can_be_in_the_home_folder_and_a_symbolic_link(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert locate("~/x.duckdb").path == tmp_path / "x.duckdb"
-
-
-def test_a_symbolic_link_is_the_file_that_it_points_to(tmp_path: Path) -> None:
     (tmp_path / "link.duckdb").symlink_to(tmp_path / "real.duckdb")
-    assert locate(str(tmp_path / "link.duckdb")).path == tmp_path / "real.duckdb"
+    assert locate("~/link.duckdb").path == tmp_path / "real.duckdb"
 
 
 @pytest.mark.parametrize(

@@ -78,9 +78,9 @@ def test_patients_that_cannot_be_read_are_an_error_of_one_line(loaded: Destinati
 @pytest.mark.parametrize("command", ["status", "report", "rebuild-history", "docs", "sql"])
 def test_a_destination_that_does_not_exist_is_an_error_of_one_line(tmp_path: Path, command: str) -> None:
     path = tmp_path / "mistyped.duckdb"
-    outcome = Destination(path).make(command)
+    outcome = Destination(path).run(command)
     assert outcome.returncode != 0
-    assert f"Error: {path} does not exist yet; `make run` creates it." in outcome.stdout.splitlines()
+    assert outcome.stdout == f"Error: {path} does not exist yet; `make run` creates it.\n"
     assert list(tmp_path.iterdir()) == []
 
 
