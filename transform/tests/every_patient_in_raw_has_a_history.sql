@@ -1,9 +1,9 @@
-select observations.patient_id
-from {{ ref('stg_patients') }} as observations
-where
-  observations.patient_id in (select untested.patient_id from {{ ref('untested_patients') }} as untested)
-  and observations._sdc_deleted_at is null
-  and not exists (
-    select 1 from {{ ref('patients_history') }} as history
-    where history.patient_id = observations.patient_id
-  )
+-- the few patients without a history come first, so that raw is read for them only
+with missing as (
+  select patient_id
+  from {{ ref('untested_patients') }} anti join {{ ref('patients_history') }} using (patient_id)
+)
+
+select patient_id
+from {{ ref('stg_patients') }} semi join missing using (patient_id)
+where _sdc_deleted_at is null
