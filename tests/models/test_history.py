@@ -38,15 +38,10 @@ KILLED = 42
 CASES = {
     "a patient seen once": Case([("A", 1, 10)], [("A", "01:00", None, None)]),
     "the same content again": Case([("A", 1, 10), ("A", 1, 20)], [("A", "01:00", None, None)]),
-    "touched without a change": Case([("A", 1, 10), ("A", 5, 20)], [("A", "01:00", None, None)]),
     "changed": Case([("A", 1, 10), ("B", 5, 20)], [("A", "01:00", "05:00", "change"), ("B", "05:00", None, None)]),
     "changed there and back": Case(
         [("A", 1, 10), ("B", 5, 20), ("A", 7, 30)],
         [("A", "01:00", "05:00", "change"), ("B", "05:00", "07:00", "change"), ("A", "07:00", None, None)],
-    ),
-    "several changes seen at once, newest first": Case(
-        [("C", 7, 30), ("B", 5, 30), ("A", 1, 30)],
-        [("A", "01:00", "05:00", "change"), ("B", "05:00", "07:00", "change"), ("C", "07:00", None, None)],
     ),
     "a change that arrives late": Case(
         [("A", 1, 10), ("C", 7, 20), ("B", 5, 30)],
@@ -64,13 +59,6 @@ CASES = {
     "changed without updated_at, then with one from before": Case(
         [("A", 1, 10), ("B", 1, 20), ("C", 15, 30)],
         [("A", "01:00", "20:00", "change"), ("B", "20:00", f"20:{US}", "change"), ("C", f"20:{US}", None, None)],
-    ),
-    "seen without updated_at, then with one from before that": Case(
-        [("A", None, 20), ("B", 10, 30)], [("A", "20:00", f"20:{US}", "change"), ("B", f"20:{US}", None, None)]
-    ),
-    "without updated_at from the second version on": Case(
-        [("A", 5, 10), ("B", None, 20), ("C", 15, 30)],
-        [("A", "05:00", "20:00", "change"), ("B", "20:00", f"20:{US}", "change"), ("C", f"20:{US}", None, None)],
     ),
     "updated_at a little in the future": Case(
         [("A", 1, 10), ("C", 50, 20), ("B", 40, 30)],
@@ -113,14 +101,8 @@ CASES = {
     "a null beside a value under the same updated_at": Case(
         [("A", 1, 10), (NULL, 1, 20)], [("A", "01:00", None, None)]
     ),
-    "a null before a value under the same updated_at": Case(
-        [(NULL, 1, 10), ("A", 1, 20)], [("A", "01:00", None, None)]
-    ),
     "a null between two values under the same updated_at": Case(
         [("A", 1, 10), (NULL, 1, 20), ("B", 1, 30)], [("A", "01:00", "30:00", "change"), ("B", "30:00", None, None)]
-    ),
-    "a null beside a value without updated_at": Case(
-        [("A", None, 10), (NULL, None, 20)], [("A", "10:00", "20:00", "change"), (None, "20:00", None, None)]
     ),
     "a null under a later updated_at": Case(
         [("A", 1, 10), (NULL, 5, 20)], [("A", "01:00", "05:00", "change"), (None, "05:00", None, None)]
@@ -132,21 +114,9 @@ CASES = {
     "restored to a state that was never seen": Case(
         [("B", 9, 20), ("A", 5, 51)], [("B", "09:00", "51:00", "change"), ("A", "51:00", None, None)]
     ),
-    "restored, and read again": Case(
-        [("B", 9, 20), ("A", 5, 51), ("A", 5, 54)], [("B", "09:00", "51:00", "change"), ("A", "51:00", None, None)]
-    ),
     "restored, then changed": Case(
         [("B", 9, 20), ("A", 5, 51), ("C", 53, 54)],
         [("B", "09:00", "51:00", "change"), ("A", "51:00", "53:00", "change"), ("C", "53:00", None, None)],
-    ),
-    "restored twice": Case(
-        [("B", 9, 20), ("A", 5, 51), ("C", 53, 54), ("A", 5, 56)],
-        [
-            ("B", "09:00", "51:00", "change"),
-            ("A", "51:00", "53:00", "change"),
-            ("C", "53:00", "56:00", "change"),
-            ("A", "56:00", None, None),
-        ],
     ),
     "seen late and then restored to that": Case(
         [("B", 9, 20), ("A", 5, 30), ("A", 5, 51)],
