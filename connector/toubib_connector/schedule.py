@@ -87,7 +87,7 @@ def serve_schedules(destination: Destination, schedules: list[Schedule], command
             # in short steps: the clock may be set, or the machine suspended
             stopped.wait(min((at - now).total_seconds(), 10))
             continue
-        say(f"The run of {schedule.name} that was due at {at:%H:%M} starts")
+        say(f"The run of {schedule.name} that was due at {at:%H:%M:%S} starts")
         # in a session of its own, so that Ctrl+C reaches the run once
         variables = {"DESTINATION_DUCKDB_PATH": str(destination.path), "TOUBIB_TRIGGER": schedule.name}
         process = subprocess.Popen(command, env=os.environ | schedule.environment | variables, start_new_session=True)

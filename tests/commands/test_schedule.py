@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -103,9 +104,12 @@ def test_a_run_that_is_due_during_another_schedules_run_starts_after_it(tmp_path
 def test_a_run_that_is_due_during_one_of_the_same_schedule_is_skipped(tmp_path: Path) -> None:
     printed = tmp_path / "printed"
     scheduler = serve(Destination(tmp_path / "x.duckdb"), {"one": {}}, "sleep", "2.5", output=printed)
-    wait_for(lambda: "Skipped, since a run was under way: 2 of the schedule one" in printed.read_text())
+    wait_for(lambda: printed.read_text().count(" starts") == 2)
     scheduler.send_signal(signal.SIGTERM)
     assert scheduler.wait(timeout=10) == 0
+    assert re.search(r"Skipped, since a run was under way: \d of the schedule one", printed.read_text())
+    first, second = (int(seconds) for seconds in re.findall(r"due at \d\d:\d\d:(\d\d) starts", printed.read_text()))
+    assert (second - first) % 60 > 2
 
 
 def test_a_signal_reaches_the_run_and_no_other_one_begins(tmp_path: Path) -> None:
