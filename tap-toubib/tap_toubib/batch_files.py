@@ -38,12 +38,11 @@ class BatchFolder(BatchConfig):
         """Check the setting."""
         super().__post_init__()
         url = urlsplit(self.storage.root)
-        if url.scheme not in {"", "file"} or url.netloc not in {"", "localhost"} or not url.path.startswith("/"):
-            raise ConfigurationError("batch_config: storage.root is not a folder of this machine, such as file:///data")
-        if self.encoding.format != "jsonl" or self.encoding.compression not in {None, "none"}:
+        is_here = url.scheme in {"", "file"} and url.netloc in {"", "localhost"} and url.path.startswith("/")
+        if not is_here or self.encoding.format != "jsonl" or self.encoding.compression not in {None, "none"}:
             raise ConfigurationError(
-                "batch_config: only files of JSON Lines without compression are written; set encoding.format to jsonl "
-                "and encoding.compression to none"
+                "batch_config: files are only written to a folder of this machine, as JSON Lines without compression: "
+                "set storage.root to file:///..., encoding.format to jsonl, encoding.compression to none"
             )
         self._root = Path(unquote(url.path) if url.scheme else self.storage.root)
         self._name = (self.storage.prefix or "") + NAME

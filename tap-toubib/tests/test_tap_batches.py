@@ -140,18 +140,18 @@ def test_stream_that_a_map_changes_leaves_as_records(api: Api, run: Run, maps: R
 
 
 @pytest.mark.parametrize(
-    ("batch", "reason"),
+    "batch",
     [
-        ({"encoding": {"format": "parquet"}}, r"encoding\.format to jsonl"),
-        ({"encoding": {"format": "jsonl", "compression": "gzip"}}, r"encoding\.compression to none"),
-        ({"storage": {"root": "s3://bucket/batches"}}, r"storage\.root is not a folder"),
-        ({"storage": {"root": "batches"}}, r"storage\.root is not a folder"),
-        ({"storage": {"root": "file://elsewhere/batches"}}, r"storage\.root is not a folder"),
+        {"encoding": {"format": "parquet"}},
+        {"encoding": {"format": "jsonl", "compression": "gzip"}},
+        {"storage": {"root": "s3://bucket/batches"}},
+        {"storage": {"root": "batches"}},
+        {"storage": {"root": "file://elsewhere/batches"}},
     ],
     ids=str,
 )
-def test_files_that_cannot_be_written_are_refused(api: Api, run: Run, batch: Row, reason: str) -> None:
-    with pytest.raises(ConfigurationError, match=reason):
+def test_files_that_cannot_be_written_are_refused(api: Api, run: Run, batch: Row) -> None:
+    with pytest.raises(ConfigurationError, match=r"^batch_config: files are only written to a folder [^\n]*$"):
         run(batch=batch)
     assert not api.pages
 

@@ -58,20 +58,3 @@ def test_state_that_holds_nothing_begins_a_first_load(api: Api, run: Runner, sta
 def test_bookmark_may_have_any_form(form: str) -> None:
     state = read_state({"bookmarks": {"patients": {"replication_key_value": form}}})
     assert state.bookmark == "2024-01-02T00:00:00.000000Z"
-
-
-@pytest.mark.parametrize("bookmark", [None, "2024-01-02T00:00:00.000000Z"], ids=["first load", "periodic run"])
-def test_state_messages_of_a_run_hold_the_old_state_or_the_new_one(
-    api: Api, run: Runner, monkeypatch: pytest.MonkeyPatch, bookmark: str | None
-) -> None:
-    monkeypatch.setattr("tap_toubib.streams.patients.PatientsStream.STATE_MSG_FREQUENCY", 2)
-    api.offer("updated_at")
-    fill(api, 20)
-    output = run(bookmark=bookmark, page_size=4)
-    states = [each["value"]["bookmarks"]["patients"] for each in output.messages if each["type"] == "STATE"]
-    assert all("synced_at" in state or state.keys() <= {"replication_key", "replication_key_value"} for state in states)
-    before = [state.get("replication_key_value") for state in states if "synced_at" not in state]
-    assert set(before) <= {bookmark}
-    assert output.patients.keys() == {"synced_at", "replication_key", "replication_key_value", "emitted"} | (
-        {"known_ids"} if bookmark is None else set()
-    )
