@@ -137,17 +137,6 @@ def test_window_ends_a_first_load_soon_with_one_line_and_the_next_run_resumes(
     assert shown | {*run(state=state, page_size=page_size).ids} == {*range(1, patients + 1)}
 
 
-def test_window_in_front_of_all_instants_ends_the_run(api: Api, run: Runner) -> None:
-    api.offer("id", "created_at", "updated_at", nullable=("updated_at",))
-    api.nulls_first = True
-    for key in range(1, 41):
-        api.add(key, created_at=OLD, updated_at=LATER if key > 35 else None)
-    api.window = 20
-    with pytest.raises(FatalAPIError, match="The API shows no patients at offset"):
-        run(page_size=10)
-    assert len(api.pages) < 100
-
-
 FAULTS: dict[str, tuple[Callable[[Api, Row], Row], str, int]] = {
     "ignores offset": (lambda _, query: query | {"offset": "0"}, "ignores `offset`", 20),
     "ignores order": (lambda _, query: {**query, "sort_field": ""}, "does not keep the order it was asked for", 3),

@@ -69,22 +69,6 @@ def test_unloadable_record_where_the_instants_begin_does_not_hold_up_the_search(
     assert set(run(bookmark=day(25), page_size=2).ids) == set(range(25, 30))
 
 
-def test_patients_without_an_update_that_are_created_during_the_search_for_their_end_do_not_prolong_it(
-    api: Api, run: Runner
-) -> None:
-    api.offer("id", "created_at", "updated_at", nullable=("updated_at",))
-    api.nulls_first = True
-    for key in range(1, 16):
-        api.add(key, created_at=day(1), updated_at=None)
-
-    def come() -> None:
-        for key in range(16, 46):
-            api.add(key, created_at=day(5), updated_at=None)
-
-    api.before |= {2: come, 100: api.fail}
-    assert set(run(bookmark=day(4), page_size=10).ids) == set(range(16, 46))
-
-
 def test_run_over_patients_that_were_never_updated_leaves_a_bookmark(api: Api, run: Runner) -> None:
     api.offer("id", "created_at", "updated_at", nullable=("updated_at",))
     for key in range(1, 6):

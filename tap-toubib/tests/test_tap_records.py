@@ -134,16 +134,6 @@ def test_record_that_no_loader_could_read_is_rejected_and_the_others_stay(text: 
     assert rejected.record.isascii()
 
 
-@settings(derandomize=True, deadline=None)
-@given(st.lists(st.tuples(st.booleans(), st.text(max_size=5)), max_size=20))
-def test_every_record_is_either_kept_in_order_or_rejected(rows: list[tuple[bool, str]]) -> None:
-    made = [{"id": key, "email": text if good else key} for key, (good, text) in enumerate(rows)]
-    result = DECODER.decode(page(*made))
-    assert result.records == [row for row in made if isinstance(row["email"], str)]
-    assert [json.loads(each.record) for each in result.rejected] == [row for row in made if row not in result.records]
-    assert len(result.rows) == len(made)
-
-
 @pytest.mark.parametrize(
     "body",
     [
