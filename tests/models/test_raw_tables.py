@@ -214,27 +214,28 @@ def test_a_run_whose_clock_was_ahead_is_corrected_by_the_next_one(raw: Raw) -> N
 
 
 def test_compaction_drops_a_full_refresh_that_found_nothing_new(raw: Raw) -> None:
-    raw.load(2, {"id": "1"}, {"id": "2"}, {"id": "3"}, {"id": "4", "updated_at": at(9)})
+    late = {"id": "5", "email": "'a'"}
+    later = late | {"email": "'b'", "updated_at": at(1, 30)}
+    raw.load(
+        2, {"id": "1"}, {"id": "2"}, {"id": "3"}, {"id": "4", "updated_at": at(9)}, later, {"id": "6", "email": "'d'"}
+    )
     raw.build()
     raw.execute(
         "insert into raw.rejected_records (id, reason, _sdc_batched_at) values ('9', 'bad', now()), ('9', 'bad', now())"
     )
-    raw.load(3, {"id": "2", "email": "'b'", "updated_at": at(2)}, kind="changes")
+    raw.load(3, {"id": "2", "email": "'b'", "updated_at": at(2)}, late, kind="changes")
     raw.build()
-    raw.load(4, {"id": "1"}, {"id": "2"}, {"id": "3", "updated_at": at(3)}, {"id": "4", "updated_at": at(9)})
+    again = [{"id": "1"}, {"id": "2"}, {"id": "3", "updated_at": at(3)}, {"id": "4", "updated_at": at(9)}]
+    raw.load(4, *again, late, {"id": "6", "email": "'c'"})
     raw.compact()
     new = "select id from raw.patients where _sdc_sync_started_at = '2024-01-01 04:00:00Z' order by id"
-    # 2: restored; 3: `updated_at` is later; 4: `updated_at` was in the future
-    assert raw.destination.query(new) == [(2,), (3,), (4,)]
+    # 2: restored; 3: `updated_at` is later; 4: it was in the future; 5: restored to what was seen late; 6: changed
+    assert raw.destination.query(new) == [(2,), (3,), (4,), (5,), (6,)]
     assert raw.count("raw.rejected_records") == 1
     raw.build()
-    assert raw.versions("email") == [
-        ("1-1", None),
-        ("2-1", None),
-        ("3-1", None),
-        ("2-2", "b"),
-        ("4-1", None),
-        ("2-3", None),
+    assert [f"{key} {email}" for key, email in raw.versions("email")] == [
+        *("1-1 None", "2-1 None", "3-1 None", "5-1 a", "6-1 d", "5-2 b", "2-2 b", "4-1 None"),
+        *("2-3 None", "5-3 a", "6-2 c"),
     ]
 
 

@@ -40,9 +40,9 @@
   {{ return(run_query(query).rows[0][0]) }}
 {% endmacro %}
 
-{# After a full refresh: drops new observations that repeat the previous one, unless their `updated_at` is older than
-   another of the patient (the source may have been restored) or in the future. Of equal rejected records the latest
-   stays. #}
+{# After a full refresh: drops observations of patients with new ones that repeat the previous one, unless their
+   `updated_at` is older than another of the patient (the source may have been restored) or in the future. Of equal
+   rejected records the latest stays. #}
 {% macro compact_raw() %}
   {% do run_query("
     delete from raw.patients where rowid in (
@@ -65,8 +65,7 @@
         partition by id order by _sdc_batched_at, _sdc_extracted_at rows between unbounded preceding and 1 preceding
       )
       qualify
-        _sdc_batched_at > (select built_until from bookkeeping.builds)
-        and content = lag(content) over before
+        content = lag(content) over before
         and (updated_at is null or updated_at between max(updated_at) over before and lag(_sdc_extracted_at) over before)
     );
     delete from raw.rejected_records where rowid in (
