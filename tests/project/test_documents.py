@@ -104,18 +104,11 @@ def test_requirements_are_compiled(path: Path) -> None:
         assert "--hash=sha256:" in requirement, requirement
 
 
-def test_every_package_has_the_licence_of_the_repository() -> None:
+def test_every_package_has_the_licence_of_the_repository_and_the_version_of_the_newest_release() -> None:
     assert (PROJECT / "LICENSE").read_text().startswith("MIT License")
-    packages = list(PROJECT.glob("*/pyproject.toml"))
-    assert len(packages) == 4
-    assert {tomllib.loads(path.read_text())["project"]["license"] for path in packages} == {"MIT"}
-
-
-def test_every_package_has_the_version_of_the_newest_release() -> None:
     newest = re.findall(r"^## (\d\S+) - ", (PROJECT / "CHANGELOG.md").read_text(), re.MULTILINE)[0]
-    assert {tomllib.loads(path.read_text())["project"]["version"] for path in PROJECT.glob("*/pyproject.toml")} == {
-        newest
-    }
+    projects = [tomllib.loads(path.read_text())["project"] for path in PROJECT.glob("*/pyproject.toml")]
+    assert [(each["license"], each["version"]) for each in projects] == [("MIT", newest)] * 4
 
 
 def test_the_example_of_an_env_file_has_every_setting_of_the_documents(extractor: dict[str, Any]) -> None:
@@ -147,12 +140,9 @@ def commands(page: Path) -> list[str]:
     return typed + re.findall(r"`(make [^`]*)`", page.read_text())
 
 
-def test_pages_name_commands() -> None:
-    assert {"make run", "make test", "make report"} <= {command.strip() for command in commands(PROJECT / "README.md")}
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_make_knows_every_command_of_a_page(page: Path) -> None:
+    assert commands(page) or page.name != "README.md"
     for command in sorted(set(commands(page))):
         outcome = run(*shlex.split(command), "--dry-run", "RUNNER=local")
         assert outcome.returncode == 0, outcome.stdout
