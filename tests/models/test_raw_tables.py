@@ -239,15 +239,15 @@ def test_compaction_drops_a_full_refresh_that_found_nothing_new(raw: Raw) -> Non
     ]
 
 
-def test_repetitions_of_a_run_that_did_not_end_are_compacted_too(raw: Raw) -> None:
+def test_a_run_that_did_not_end_is_built_and_its_repetitions_are_compacted_too(raw: Raw) -> None:
     raw.load(2, {"id": "1"})
     raw.build()
-    raw.load(3, {"id": "1"}, kind="")
+    raw.load(3, {"id": "1"}, {"id": "2"}, kind="")
     raw.load(4, {"id": "1"})
     raw.compact()
-    assert raw.count("raw.patients") == 1
+    assert raw.count("raw.patients") == 2
     raw.build()
-    assert raw.versions() == [("1-1",)]
+    assert raw.versions() == [("1-1",), ("2-1",)]
 
 
 def test_no_build_drops_anything_from_raw(raw: Raw) -> None:

@@ -136,8 +136,9 @@ class Display(logging.Handler):
             say(f"{LABELS[plugin]} in {seconds:.1f} seconds", logger=plugin)
         if plugin == TAP:
             task = self._live.tasks[self._tasks[TAP]]
-            number = task.total or task.completed or 1
-            self._live.update(task.id, total=number, completed=number)
+            number = task.total or task.completed
+            count = f"{number:,.0f}" if number else ""
+            self._live.update(task.id, total=number or 1, completed=number or 1, count=count)
             self._start(DBT)
 
     def _keep_error(self, plugin: str, event: dict[str, Any]) -> None:
