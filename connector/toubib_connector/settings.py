@@ -72,6 +72,7 @@ class Settings:
             for configured in (project, *environments)
             for kind in configured.get("plugins", {}).values()
             for plugin in kind
+            if plugin["name"] in {"tap-toubib", "target-duckdb"}
         ]
         settings = {each["name"] for plugin in plugins for each in plugin.get("settings", ())}
         known = OF_SINGER | {f"TAP_TOUBIB_{name.upper()}" for name in settings}

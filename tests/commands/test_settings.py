@@ -117,6 +117,7 @@ def test_a_setting_of_meltano_config_that_a_run_would_not_use_is_refused(text: s
     [
         "environments: [{name: mine, config: {plugins: {loaders: [{name: target-duckdb, config: {filepath: a}}]}}}]",
         "environments: null",
+        "environments: [{name: prod, config: {plugins: {extractors: [{name: tap-mine, config: {api_url: a}}]}}}]",
         "environments: [{name: prod, config: {plugins: {extractors: [{name: tap-toubib, config: {page_size: 5}}]}}}]",
     ],
 )
