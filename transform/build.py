@@ -55,10 +55,7 @@ def main(arguments: list[str]) -> int:
         if not arguments and has_nothing_new(connection):
             say("Nothing to build: raw holds nothing new and transform/ is unchanged")
             return 0
-        # DuckDB's own limit is 80 % of the memory of the machine or the container; it becomes a quarter
-        [(limit,)] = connection.execute("select current_setting('memory_limit')").fetchall()
-        number, unit = limit.split()
-        os.environ.setdefault("TOUBIB_MEMORY_LIMIT", f"{float(number) / 3.2:.3f}{unit}")
+        os.environ["TOUBIB_MEMORY_LIMIT"] = os.environ.get("TOUBIB_MEMORY_LIMIT") or find_memory_limit(connection)
         from dbt.cli.main import dbtRunner  # noqa: PLC0415 -- slow, and often not needed
 
         command = arguments if arguments and not arguments[0].startswith("-") else ["build", *arguments]
@@ -67,6 +64,14 @@ def main(arguments: list[str]) -> int:
         if arguments in ([], ["--full-refresh"]):
             record_success(connection)
     return 0
+
+
+def find_memory_limit(connection: duckdb.DuckDBPyConnection) -> str:
+    """Return a quarter of the memory of the machine or the container, at least 250 MB."""
+    # DuckDB's default is 80 %
+    query = "select greatest(parse_formatted_bytes(current_setting('memory_limit')) / 3.2, 250e6)::bigint"
+    [(size,)] = connection.execute(query).fetchall()
+    return f"{size}B"
 
 
 def say(text: str, level: str = "info") -> None:

@@ -64,7 +64,7 @@ class Settings:
             project: meltano.yml.
 
         Raises:
-            Failure: A setting would be ignored.
+            Failure: A setting is invalid, or would be ignored.
         """
         environments = [each.get("config", {}) for each in project.get("environments") or () if each["name"] == "prod"]
         plugins = [
@@ -74,14 +74,20 @@ class Settings:
             for plugin in kind
             if plugin["name"] in {"tap-toubib", "target-duckdb"}
         ]
-        settings = {each["name"] for plugin in plugins for each in plugin.get("settings", ())}
-        known = OF_SINGER | {f"TAP_TOUBIB_{name.upper()}" for name in settings}
+        kinds = {
+            f"TAP_TOUBIB_{each['name'].upper()}": each.get("kind")
+            for plugin in plugins
+            for each in plugin.get("settings", ())
+        }
         in_project = {f"{name} in meltano.yml" for plugin in plugins for name in plugin.get("config", ())}
         for name in sorted({*self.environment, *in_project}):
             if name in ELSEWHERE:
                 raise Failure(f"{name} is not used here. {ELSEWHERE[name]}.")
-            if name.startswith("TAP_TOUBIB_") and name not in known:
+            if name.startswith("TAP_TOUBIB_") and name not in kinds.keys() | OF_SINGER:
                 raise Failure(f"{name} is not a setting of the tap; `tap-toubib --about` lists them.")
+            value = self.environment.get(name, "")
+            if value and kinds.get(name) == "integer" and not value.removeprefix("-").isdecimal():
+                raise Failure(f"{name} is {value!r}; it must be an integer.")
 
 
 def load_dotenv() -> None:

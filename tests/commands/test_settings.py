@@ -92,6 +92,7 @@ def test_the_command_line_overrides_the_environment_which_overrides_dotenv(
         ("MELTANO_STATE_BACKEND_URI", "beside the destination"),
         ("TAP_TOUBIB_PAGESIZE", "is not a setting of the tap"),
         ("TAP_TOUBIB__STATE", "is not a setting of the tap"),
+        ("TAP_TOUBIB_PAGE_SIZE", "must be an integer"),
     ],
 )
 def test_a_variable_that_a_run_would_not_honour_is_refused(name: str, advice: str) -> None:

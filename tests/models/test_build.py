@@ -183,3 +183,14 @@ def test_a_build_is_recorded_only_if_all_its_tests_passed(tmp_path: Path, pytest
     assert run().stdout == NOTHING
     assert Destination(file).query("select patient_id from main.patients") == [(1,)]
     assert "Completed successfully" in run("--full-refresh").stdout
+
+
+# DuckDB's default is 80 % of the memory
+@pytest.mark.parametrize(("default", "limit"), [("8GB", 2.5e9), ("100MB", 250e6)])
+def test_a_build_takes_a_quarter_of_the_memory_but_at_least_250_mb(
+    build: ModuleType, default: str, limit: float
+) -> None:
+    with duckdb.connect(config={"memory_limit": default}) as connection:
+        text = build.find_memory_limit(connection)
+        connection.execute(f"set memory_limit = '{text}'")
+    assert float(text.removesuffix("B")) == pytest.approx(limit, rel=0.01)
