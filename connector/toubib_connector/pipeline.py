@@ -119,7 +119,9 @@ def _run_job(settings: Settings, start: Start, run: dict[str, Any]) -> None:
             settings.destination.connect(read_only=True, timeout=0) as connection,
         ):
             loaded = int(*connection.execute(count, [run["started_at"]]).fetchone() or ())
-        kept = f"{loaded:,} patients were loaded and are kept; the next run goes on from there"
+        kept = "nothing was loaded"
+        if loaded:
+            kept = f"{loaded:,} patients were loaded and are kept; the next run goes on from there"
         if isinstance(error, SystemExit):
             run["reason"] = f"Stopped: {kept}"
             say(run["reason"], "warning")
