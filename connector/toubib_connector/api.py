@@ -70,7 +70,7 @@ def choose_api(settings: Settings) -> Iterator[Api]:
         Failure: The service is not a healthy Toubib, or the bundled API does not start.
     """
     try:
-        api = check_health(settings.api_url or LOCAL, settings.auth_token)
+        api = check_health(settings.api_url or LOCAL, settings.auth_token if settings.api_url else None)
     except Failure:
         if settings.api_url or not BUNDLED.exists():
             raise
@@ -97,6 +97,8 @@ def check_health(api_url: str, token: str | None = None) -> Api:
             session.mount(scheme, HTTPAdapter(max_retries=RETRIES))
         if token:
             session.headers["Authorization"] = f"Bearer {token}"
+            # otherwise a .netrc file would override the header
+            session.auth = lambda request: request
         # a proxy cannot reach services of this machine
         exempt = os.environ.get("no_proxy", os.environ.get("NO_PROXY", ""))
         get = partial(session.get, timeout=TIMEOUT, proxies={"no_proxy": f"localhost,127.0.0.0/8,::1,{exempt}"})

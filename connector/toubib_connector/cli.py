@@ -30,10 +30,11 @@ setting = partial(click.option, show_envvar=True)
 class Commands(click.Group):
     """Commands that read `.env` and fail in one line."""
 
-    def main(self, *arguments: Any, **options: Any) -> Any:
-        """Run a command and end this process."""
-        load_dotenv()
-        return super().main(*arguments, **options)
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        """Read the settings."""
+        with fail_in_one_line():
+            load_dotenv()
+        return super().make_context(*arguments, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""

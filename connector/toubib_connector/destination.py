@@ -131,7 +131,8 @@ class Destination:
             FileInUse: Another run holds the lock.
             Failure: A file or folder is not writable, or the locked block fails.
         """
-        for path in (next(each for each in self.path.parents if each.exists()), self.path, self.system_database):
+        folder = next(each for each in self.path.parents if each.exists())
+        for path in (folder, self.path, self.system_database, self.runs):
             # SQLite would give the files that it makes beside a read-only one the same mode
             if path.exists() and not os.access(path, os.W_OK, effective_ids=True):
                 raise Failure(f"{path} is not writable. Change its mode, or set DESTINATION_DUCKDB_PATH.")

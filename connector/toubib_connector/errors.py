@@ -40,5 +40,7 @@ def fail_in_one_line() -> Iterator[None]:
     except duckdb.Error as error:
         line = str(error).partition("\n")[0]
         raise Failure(f"DuckDB says: {redact_line(line)}") from error
+    except BrokenPipeError:  # click ends quietly
+        raise
     except OSError as error:
         raise Failure(f"{error.filename or 'Cannot write'}: {error.strerror or error}") from error

@@ -169,9 +169,11 @@ def read_states(destination: Destination) -> dict[str, dict[str, Any]]:
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
         try:
             for state_id, *texts in connection.execute("select state_id, completed_state, partial_state from state"):
-                bookmarks = [json.loads(text or "{}").get("singer_state", {}).get("bookmarks", {}) for text in texts]
-                patients = [each["patients"] for each in bookmarks if isinstance(each.get("patients"), dict)]
-                states[state_id] = {name: value for each in patients for name, value in each.items()}
+                states[state_id] = {}
+                for text in texts:
+                    # missing, or of another tap; the tap itself reports a damaged one
+                    with suppress(LookupError, TypeError, ValueError):
+                        states[state_id] |= json.loads(text)["singer_state"]["bookmarks"]["patients"]
         except sqlite3.Error as error:
             if "no such table" not in str(error):  # before the first run
                 raise Failure(

@@ -19,6 +19,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -41,6 +42,7 @@ def record_run(destination: Destination, trigger: str) -> Iterator[dict[str, Any
     Raises:
         Failure: The run failed, in one line.
     """
+    started = time.monotonic()
     run: dict[str, Any] = dict.fromkeys(KEYS)
     run |= {"started_at": datetime.now(UTC), "outcome": "succeeded", "trigger": trigger, "steps": {}}
     try:
@@ -52,8 +54,7 @@ def record_run(destination: Destination, trigger: str) -> Iterator[dict[str, Any
         run["reason"] = run["reason"] or (error.message if isinstance(error, Failure) else type(error).__name__)
         raise
     finally:
-        run["ended_at"] = datetime.now(UTC)
-        run["seconds"] = round((run["ended_at"] - run["started_at"]).total_seconds(), 1)
+        run |= {"ended_at": datetime.now(UTC), "seconds": round(time.monotonic() - started, 1)}
         # the cause of a failure, such as a full disk, can also prevent its record
         with suppress(OSError):
             append_run(destination, run)

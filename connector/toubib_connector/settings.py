@@ -18,8 +18,13 @@ from toubib_connector.errors import Failure
 PROJECT = Path(__file__).parents[2]
 DEFAULT_FILE = PROJECT / "data" / "destination.duckdb"
 
-NOT_A_FILE = re.compile(r"""^[A-Za-z][A-Za-z0-9+.-]+:(?!$)|^:memory:|[?\ud800-\udfff]|[\x00-\x1f'"#;][^/]*$""")
-"""Addresses of databases, such as `md:name`, and characters that DuckDB or dbt cannot handle in a path or a name."""
+NOT_A_FILE = re.compile(
+    r"""^[A-Za-z][A-Za-z0-9+.-]+:(?!$)|^:memory:|[?\ud800-\udfff]|[\x00-\x1f'"#;][^/]*$"""
+    r"""|(^|/)\.*(raw|staging|bookkeeping)(\.[^/]*)?$""",
+    re.IGNORECASE,
+)
+"""Addresses of databases, such as `md:name`; characters that DuckDB or dbt cannot handle in a path or a name; names of
+schemas, since DuckDB names the database after its file."""
 
 ELSEWHERE = {
     "TAP_TOUBIB_API_URL": "Set API_BASEURL",
@@ -107,7 +112,7 @@ def locate(name: str) -> Destination:
     """
     path = PROJECT / os.path.expanduser(name)  # noqa: PTH111 (an unknown home is no error)
     if NOT_A_FILE.search(name) or path.is_dir():
-        raise Failure(f"{name!r} is not the path of a DuckDB file. Set DESTINATION_DUCKDB_PATH to one.")
+        raise Failure(f"{name!r} cannot be the path of the DuckDB file. Set DESTINATION_DUCKDB_PATH to another.")
     return Destination(path.resolve())
 
 

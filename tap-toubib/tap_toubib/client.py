@@ -180,7 +180,7 @@ def read_retry_after(response: requests.Response | None) -> float:
     """Return the seconds in a Retry-After header, a number or a date (RFC 9110, 10.2.3); 0 without a valid one."""
     try:
         return 0.0 if response is None else Retry().parse_retry_after(response.headers.get("Retry-After", "0"))
-    except InvalidHeader:
+    except (InvalidHeader, OverflowError, ValueError):
         return 0.0
 
 

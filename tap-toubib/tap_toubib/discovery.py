@@ -7,6 +7,7 @@ document does not name all columns of a patient, the first page of patients show
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -94,6 +95,7 @@ def _read(document: OpenAPIDocument) -> Capabilities:
     if (types := _list_types(columns[PRIMARY_KEY])) and "integer" not in types:
         raise FatalAPIError("The API documents ids of patients that are not integers: this tap cannot read it")
     paths = msgspec.convert(document.get("paths") or {}, dict[str, Any])
+    single_patients = re.compile(rf"{PATIENTS_PATH}/{{[^/]+}}")
     largest = find_largest(document.expand(schemas.get("limit")))
     return Capabilities(
         schema={
@@ -110,7 +112,7 @@ def _read(document: OpenAPIDocument) -> Capabilities:
         ),
         # overlapping pages need at least two rows
         page_size=largest if largest and largest > 1 else DEFAULT_PAGE_SIZE,
-        has_single_patients=not paths or any(path.startswith(f"{PATIENTS_PATH}/{{") for path in paths),
+        has_single_patients=not paths or any(map(single_patients.fullmatch, paths)),
         is_bundled_api=document.get("info", "x-bundled-api") is True,
         is_complete=not patient.additional_properties,
     )

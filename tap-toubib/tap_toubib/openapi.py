@@ -17,6 +17,7 @@ class Schema(msgspec.Struct, rename="camel"):
     any_of: list[Any] = []
     all_of: list[Any] = []
     type: str | list[str] = []
+    nullable: bool = False
     format: str | None = None
     enum: list[Any] = []
     const: Any = None
@@ -37,6 +38,8 @@ class Schema(msgspec.Struct, rename="camel"):
     def types(self) -> set[str]:
         """JSON's types, with `date` and `date-time` for text of these formats; empty if any type is allowed."""
         types = {self.type} if isinstance(self.type, str) else {*self.type}
+        if types and self.nullable:
+            types.add("null")
         if not types and all(isinstance(each, str) for each in self.values):
             return {"string"}
         return {self.format if each == "string" and self.format in FORMATS else each for each in types}
@@ -50,7 +53,7 @@ class Parameter(msgspec.Struct):
 
 
 class OpenAPIDocument:
-    """An OpenAPI document. Its methods raise msgspec.ValidationError where it is not one."""
+    """An OpenAPI document. Its methods raise msgspec.ValidationError if it is malformed."""
 
     def __init__(self, root: dict[str, Any]) -> None:
         self._root = root

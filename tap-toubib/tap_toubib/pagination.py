@@ -31,6 +31,10 @@ STUCK = "The API's pages are not contiguous: it ignores `offset` or `sort_field`
 logger = logging.getLogger("tap-toubib.pagination")
 
 
+class WindowError(FatalAPIError):
+    """The API shows only a part of the collection."""
+
+
 @dataclass
 class Scanner:
     """Reads pages of patients from the API."""
@@ -114,7 +118,7 @@ class Scanner:
                 if previous:
                     holes += not page.rows
                     if holes > MAX_HOLES:
-                        raise FatalAPIError(
+                        raise WindowError(
                             f"The API shows no patients at offset {page.offset}, although it has more (it counts "
                             f"{page.total_items}): the rest is out of reach until that limit of the service is raised. "
                             "What was read before is kept"

@@ -10,6 +10,7 @@ So each run also reads one random page.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -20,10 +21,12 @@ from singer_sdk.exceptions import FatalAPIError
 
 from tap_toubib.columns import DELETED_AT, PRIMARY_KEY
 from tap_toubib.known_ids import KnownIds
-from tap_toubib.pagination import Scanner
+from tap_toubib.pagination import Scanner, WindowError
 from tap_toubib.plan import BY_ID
 from tap_toubib.records import Page, list_ids
 from tap_toubib.values import now
+
+logger = logging.getLogger("tap-toubib.reconciliation")
 
 
 class Interval(NamedTuple):
@@ -60,12 +63,15 @@ class Reconciliation:
 
     def read_differences(self) -> Iterator[Page]:
         """Yield pages of unknown patients, then tombstones; both are found by rank."""
-        for page in self._search():
-            self._total_items = page.total_items
-            self._check_deletion_limit(len(self._absent))
-            yield replace(
-                page, rows=[row for row in page.rows if any(each not in self._known for each in list_ids([row]))]
-            )
+        try:
+            for page in self._search():
+                self._total_items = page.total_items
+                self._check_deletion_limit(len(self._absent))
+                yield replace(
+                    page, rows=[row for row in page.rows if any(each not in self._known for each in list_ids([row]))]
+                )
+        except WindowError as error:
+            logger.warning("%s. This run may miss deletions", error)
         yield from self.read_tombstones(self._absent)
 
     def read_tombstones(self, absent: KnownIds) -> Iterator[Page]:

@@ -142,7 +142,10 @@ def parse_page(body: bytes) -> Envelope[Any]:
     Raises:
         ValueError: The body is not a page; the message holds no value of it.
     """
-    return msgspec.convert(json.loads(body.decode(errors="surrogateescape")), Envelope[Any])
+    try:
+        return msgspec.convert(json.loads(body.decode(errors="surrogateescape")), Envelope[Any])
+    except RecursionError as error:
+        raise ValueError("Nested too deeply") from error
 
 
 def reject(item: object, text: str, reason: str) -> Rejected:

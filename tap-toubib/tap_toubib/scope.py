@@ -35,7 +35,7 @@ def choose_scope(config: Mapping[str, Any], state: State, plan: Plan) -> Scope:
         return Scope("full")
     is_full_refresh: bool = config["full_refresh"]
     # only by id do patients keep their offsets between runs
-    if state.checkpoint and plan.is_by_id and not is_full_refresh:
+    if state.checkpoint and not state.synced_at and plan.is_by_id and not is_full_refresh:
         return Scope("first_load", checkpoint=state.checkpoint, has_all_ids=False)
     instants = []
     if state.bookmark and not is_full_refresh:

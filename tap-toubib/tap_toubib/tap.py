@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from datetime import datetime
 from functools import cached_property
@@ -107,6 +107,11 @@ class TapToubib(Tap):
             description="Seconds without an answer after which a request is given up and tried again.",
         ),
     ).to_dict()
+
+    def __init__(self, *, config: Mapping[str, Any] | None = None, **options: Any) -> None:
+        """Replace null settings with their defaults."""
+        given = {name: value for name, value in (config or {}).items() if value is not None}
+        super().__init__(config=given, **options)
 
     @cached_property
     def client(self) -> ToubibClient:

@@ -19,8 +19,11 @@ def to_utc(instant: datetime) -> str:
 
 
 def shift(instant: str, **offset: float) -> str:
-    """Return an instant in that form, shifted by `timedelta(**offset)`."""
-    return to_utc(datetime.fromisoformat(instant) + timedelta(**offset))
+    """Return an instant in that form, shifted by `timedelta(**offset)`, but not to before year 1."""
+    try:
+        return to_utc(datetime.fromisoformat(instant) + timedelta(**offset))
+    except (OverflowError, ValueError):
+        return to_utc(datetime.min)  # noqa: DTZ901
 
 
 def now() -> str:

@@ -196,3 +196,10 @@ def test_full_disk_ends_with_one_line_and_the_next_run_goes_on(tap: Tap, api: Ap
     assert [*(tmp_path / "b").iterdir()] == []
     assert ("BATCH", "patients") not in types(done.stdout)
     assert ("BATCH", "patients") in types(tap(config=config).stdout)
+
+
+def test_settings_that_are_null_count_as_not_set(tap: Tap, api: Api) -> None:
+    api.add(1)
+    done = tap(config=dict.fromkeys([*SETTINGS, "batch_config", "stream_maps"]) | {"api_url": api.url})
+    assert done.returncode == 0, done.stderr
+    assert types(done.stdout).count(("RECORD", "patients")) == 1

@@ -56,6 +56,15 @@ FULL_REFRESH = {"full_refresh": True}
         (BY_ID_AND_UPDATE, LOADED, {"start_date": "2023-01-01"}, CHANGES),
         (BY_ID_AND_UPDATE, LOADED, FULL_REFRESH, Scope("full")),
         (BY_ID_AND_UPDATE, LOADED, FULL_REFRESH | START, Scope("changes", FEBRUARY, has_all_ids=False)),
+        # a checkpoint that Meltano merged with the state of a later run
+        (BY_ID_AND_UPDATE, State(HIGH_WATER, LOADED.synced_at, checkpoint=CHECKPOINT), {}, CHANGES),
+        # patients that were never updated have the zero of .NET or Go
+        (
+            BY_ID_AND_UPDATE,
+            State(replication_key_value=datetime(1, 1, 1, tzinfo=UTC), synced_at=LOADED.synced_at),
+            {},
+            replace(CHANGES, since="0001-01-01T00:00:00.000000Z"),
+        ),
         # an API that could not sort by change so far
         (BY_ID_AND_UPDATE, State(synced_at=LOADED.synced_at), {}, Scope("full")),
     ],

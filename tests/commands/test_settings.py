@@ -178,6 +178,10 @@ def test_a_destination_can_be_in_the_home_folder_and_a_symbolic_link(
             "x\udce9.duckdb",
             "wh?t/x.duckdb",
             ".",
+            # DuckDB names the database after the file, and the name would be that of a schema, too
+            "raw.duckdb",
+            "data/Staging.db",
+            "bookkeeping",
         ),
         *(f"a{character}b.duckdb" for character in "'\"#;\n\t"),
     ],
@@ -185,11 +189,11 @@ def test_a_destination_can_be_in_the_home_folder_and_a_symbolic_link(
 def test_an_impossible_destination_is_refused(name: str) -> None:
     with pytest.raises(Failure) as failure:
         locate(name)
-    assert failure.value.message == f"{name!r} is not the path of a DuckDB file. Set DESTINATION_DUCKDB_PATH to one."
+    assert failure.value.message.startswith(f"{name!r} cannot be the path of the DuckDB file. ")
 
 
 def test_a_destination_that_is_refused_ends_a_command_with_one_line() -> None:
     outcome = run(".venv/bin/toubib-connector", "status", DESTINATION_DUCKDB_PATH="md:patients")
     assert outcome.returncode == 1
-    assert outcome.stdout.startswith("Error: 'md:patients' is not the path of a DuckDB file. ")
+    assert outcome.stdout.startswith("Error: 'md:patients' cannot be the path of the DuckDB file. ")
     assert len(outcome.stdout.splitlines()) == 1

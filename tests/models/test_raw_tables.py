@@ -250,6 +250,16 @@ def test_a_run_that_did_not_end_is_built_and_its_repetitions_are_compacted_too(r
     assert raw.versions() == [("1-1",), ("2-1",)]
 
 
+def test_compaction_keeps_what_was_built(raw: Raw) -> None:
+    raw.load(2, {"id": "1"}, clock=9)
+    # seen before and loaded after: the clock was ahead
+    raw.load(3, {"id": "1"})
+    raw.build()
+    raw.load(11, {"id": "1"})
+    raw.compact()
+    assert raw.count("raw.patients") == 2
+
+
 def test_no_build_drops_anything_from_raw(raw: Raw) -> None:
     for hour in (2, 3):
         raw.load(hour, {"id": "1"}, {"id": "1"})

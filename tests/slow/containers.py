@@ -94,7 +94,7 @@ def test_an_api_on_this_machine_and_settings_of_the_environment_and_dotenv(tmp_p
             outcome = run(
                 "make", "run", "RUNNER=docker", f"API_BASEURL={api.url}", "DESTINATION_DUCKDB_PATH=md:patients"
             )
-            assert "'md:patients' is not the path of a DuckDB file" in outcome.stdout
+            assert "'md:patients' cannot be the path of the DuckDB file" in outcome.stdout
     finally:
         dotenv.unlink()
 

@@ -39,7 +39,6 @@ TOKEN = "Token-5c1e"  # noqa: S105 (made up)
 TALKATIVE = {
     "MELTANO_CLI_LOG_LEVEL": "debug",
     "TAP_TOUBIB_LOGLEVEL": "DEBUG",
-    "TARGET_DUCKDB_LOGLEVEL": "DEBUG",
     "DBT_DEBUG": "true",
     "DBT_LOG_LEVEL": "debug",
 }

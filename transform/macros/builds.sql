@@ -65,7 +65,8 @@
         partition by id order by _sdc_batched_at, _sdc_extracted_at rows between unbounded preceding and 1 preceding
       )
       qualify
-        content = lag(content) over before
+        _sdc_batched_at > (select built_until from bookkeeping.builds)
+        and content = lag(content) over before
         and (updated_at is null or updated_at between max(updated_at) over before and lag(_sdc_extracted_at) over before)
     );
     delete from raw.rejected_records where rowid in (
