@@ -174,11 +174,17 @@ def test_a_proxy_is_asked_unless_the_api_is_on_this_machine_or_excepted(monkeypa
         assert "No answer" in failure("http://toubib.invalid")
 
 
-def test_a_redirect_to_another_server_is_followed_without_the_token(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_netrc_file_does_not_replace_the_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".netrc").write_text("default login user password secret")
     monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    api = ScriptedApi()
+    with serving_script(api):
+        api.fail(200, body=b'"OK"')
+        check_health(api.url, "s3cret")
+    assert api.requests[0].headers["Authorization"] == "Bearer s3cret"
+
+
+def test_a_redirect_to_another_server_is_followed_without_the_token() -> None:
     api, elsewhere = ScriptedApi(), ScriptedApi()
     with serving_script(api), serving_script(elsewhere):
         api.fail(307, Location=f"{elsewhere.url}/health")
