@@ -98,7 +98,7 @@ test-all: $(TESTS) ## The same, and slow tests: kills, the clock, more examples,
 
 # local times: the last day of a month, a leap day, the last and the first minutes of a month
 DAYS := 2027-01-31T12:00 2028-02-29T12:00 2026-12-31T23:30 2027-03-01T00:10
-DAY_TESTS := toubib-api/tests tests/models tests/commands/test_{reports,schedule}.py tap-toubib/tests/test_tap_{changes,state}.py
+DAY_TESTS := toubib-api/tests tests/commands/test_{reports,schedule}.py tap-toubib/tests/test_tap_{changes,state}.py
 
 test-days: $(TESTS) ## Test what depends on the day on the last one of a month and others, far from UTC; needs Linux on x86
 	@export TZ=Pacific/Auckland LC_ALL=C FAKETIME_DONT_FAKE_MONOTONIC=1; \

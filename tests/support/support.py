@@ -121,18 +121,23 @@ class Destination:
         names = ("new", "changed", "deleted", "returned", "recovered", "rejected")
         return {name: run[name] for name in names if run[name]}
 
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        connection = duckdb.connect(str(self.path), read_only=True)
+        connection.execute("set timezone = 'UTC'")
+        return connection
+
     def query(self, sql: str) -> list[tuple[Any, ...]]:
-        with duckdb.connect(str(self.path), read_only=True) as connection:
+        with self.connect() as connection:
             return connection.sql(sql).fetchall()
 
     def rows(self, table: str) -> list[dict[str, Any]]:
-        with duckdb.connect(str(self.path), read_only=True) as connection:
+        with self.connect() as connection:
             relation = connection.sql(f"select * from {table} order by all")
             return [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
 
     def columns(self, table: str) -> dict[str, str]:
         """Return the type of each column."""
-        with duckdb.connect(str(self.path), read_only=True) as connection:
+        with self.connect() as connection:
             relation = connection.sql(f"from {table}")
             return dict(zip(relation.columns, map(str, relation.types), strict=True))
 
