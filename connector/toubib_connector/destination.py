@@ -85,6 +85,7 @@ class Destination:
         """
         path = path or self.path
         deadline = time.monotonic() + timeout
+        is_waiting = False
         while True:
             try:
                 return duckdb.connect(str(path), read_only=read_only)
@@ -92,10 +93,11 @@ class Destination:
                 holder = HOLDER.search(str(error))
                 if not holder:
                     raise Failure(f"Cannot open {path}: {str(error).splitlines()[0]}") from error
-                message = f"{holder[1]} has {path} open. Close it there and run again."
                 if time.monotonic() > deadline:
-                    raise FileInUse(message) from error
-            say(f"Waiting: {message}", "warning")
+                    raise FileInUse(f"{holder[1]} has {path} open. Close it there and run again.") from error
+            if not is_waiting:
+                say(f"{holder[1]} has {path} open; waiting {timeout} seconds for it", "warning")
+                is_waiting = True
             time.sleep(POLL_INTERVAL)
 
     @contextmanager

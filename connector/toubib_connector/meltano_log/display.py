@@ -12,7 +12,7 @@ from typing import Any
 from meltano.core.logging import console_log_formatter, json_formatter
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from toubib_connector.log import say
+from toubib_connector.log import COLORS, say
 
 TAP, LOADER, DBT, MELTANO = "tap-toubib", "target-duckdb", "dbt", "meltano"
 LABELS = {TAP: "Patients", DBT: "Documentation" if "dbt:docs" in sys.argv else "Models and tests"}
@@ -100,9 +100,9 @@ class Display(logging.Handler):
             # discovery and the run give the same warnings
             if is_for_people and message not in self._warnings:
                 self._warnings.add(message)
-                say(f"Warning: {message}", "warning", plugin)
+                self._say(f"Warning: {message}", plugin, "warning")
         elif event.get("plugin_logger") == "Build":
-            say(message, logger=plugin)
+            self._say(message, plugin)
         elif plugin == LOADER:
             self._last_of_loader = message
         if event.get("done") is not None:
@@ -110,6 +110,13 @@ class Display(logging.Handler):
         elif event.get("success"):
             self._end(TAP if event["block_type"] == "ExtractLoadBlocks" else DBT, event["duration_seconds"])
         self._kept["reason"] = self._find_reason()
+
+    def _say(self, message: str, plugin: str, level: str = "info") -> None:
+        """Print a line, above the bars at a terminal."""
+        if self._live.disable:
+            say(message, level, plugin)
+        else:
+            self._live.console.print(message, style=COLORS.get(level), markup=False, highlight=False)
 
     def _start(self, plugin: str) -> None:
         """Show a bar for a step, without a number yet."""
