@@ -136,7 +136,7 @@ def blocks(page: Path) -> list[str]:
 
 def commands(page: Path) -> list[str]:
     """Return the `make` commands of a page, also within a crontab or a unit."""
-    typed = [command for block in blocks(page) for command in re.findall(r"\bmake [^#\n>]*", block)]
+    typed = [command for block in blocks(page) for command in re.findall(r"\bmake [^#\n<>]*", block)]
     return typed + re.findall(r"`(make [^`]*)`", page.read_text())
 
 
