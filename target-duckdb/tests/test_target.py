@@ -389,6 +389,7 @@ class TestCommand:
         [
             (b"\xff", "is not a JSON object"),
             (b"[]", "is not a JSON object"),
+            ({"schema_mapping": {}}, "lacks the setting default_target_schema"),
             (CONFIG | {"batch_size_rows": "many"}, "batch_size_rows is not a whole number"),
             (CONFIG | {"batch_size_rows": None}, "batch_size_rows is not a whole number"),
             (CONFIG | {"settings": {"nonsense": 1}}, "Catalog Error"),
