@@ -1,4 +1,4 @@
-"""Draw docs/demo.svg from what `make demo` shows of its second run: `.venv/bin/python docs/demo.py`."""  # noqa: INP001
+"""Draw docs/demo.svg from what `make demo` shows of its second run: `.venv/bin/python docs/demo.py`."""  # noqa: INP001 (a script)
 
 from __future__ import annotations
 

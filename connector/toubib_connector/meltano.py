@@ -48,7 +48,7 @@ def run_meltano(settings: Settings, job: str, run: dict[str, Any] | None = None,
     """
     destination = settings.destination
     if not read_states(destination):
-        # Meltano cannot use what a kill or a full disk leaves of a system database
+        # a kill or a full disk can leave a system database that Meltano cannot use
         remove_states(destination)
     folder = destination.scratch / "meltano"
     folder.mkdir()

@@ -73,7 +73,7 @@ def prepare(connection: duckdb.DuckDBPyConnection, settings: Settings, api: Api)
     if last_sync and last_sync["is_bundled_api"] != api.is_bundled:
         raise Failure(
             f"{destination.path} was loaded from {last_sync['api_url']}. The made-up patients of the bundled API and "
-            "those of another one must not be mixed: set API_BASEURL, or DESTINATION_DUCKDB_PATH to another file."
+            "real patients must not be mixed: set API_BASEURL, or DESTINATION_DUCKDB_PATH to another file."
         )
     full_refresh = settings.full_refresh
     if last_sync.get("is_other_state", bool(state) and (not newest or "synced_at" in state)):
@@ -108,7 +108,7 @@ def _find(connection: duckdb.DuckDBPyConnection, name: str, **parameters: Any) -
 
 
 def _run_job(settings: Settings, start: Start, run: dict[str, Any]) -> None:
-    """Run Meltano's job, and add its progress to the run's line. If it fails, say what is kept."""
+    """Run Meltano's job, and add its progress to the run's line. If it fails, report the patients that are kept."""
     try:
         run_meltano(settings, start.job, run, **start.variables)
     except (Failure, SystemExit) as error:

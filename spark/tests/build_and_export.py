@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from dbt.cli.main import dbtRunner
-from pyspark.sql import SparkSession  # type: ignore[import-not-found]
+from pyspark.sql import SparkSession  # type: ignore[import-not-found]  # Spark is in an environment of its own
 
 PROJECT = str(Path(__file__).parents[1])
 tables, *folders = sys.argv[1:]

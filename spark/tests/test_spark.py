@@ -46,7 +46,7 @@ def in_duckdb(tmp_path_factory: pytest.TempPathFactory) -> list[Destination]:
 
 
 def add_to_raw(folder: Path, destination: Destination, since: Destination | None = None) -> None:
-    """Add a file for each stream with the rows of raw in a DuckDB file, or only those that are not in another."""
+    """Add a file for each stream with the rows of raw in a DuckDB file, or only the rows that another file lacks."""
     with duckdb.connect(str(destination.path), read_only=True) as connection:
         connection.execute("set timezone = 'UTC'")
         for table in ("patients", "rejected_records", "syncs"):

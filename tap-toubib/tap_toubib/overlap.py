@@ -48,7 +48,7 @@ class End:
         """Return whether this end is further on than another."""
         if self.value is not None and self.value == other.value:
             return not order.is_unique and self.offset > other.offset
-        if self.value is None or other.value is None or not _is_comparable(self.value, other.value, order):
+        if self.value is None or not _is_comparable(self.value, other.value, order):
             return self.offset > other.offset
         return bool(self.value > other.value if order.direction == "asc" else self.value < other.value)
 

@@ -65,7 +65,7 @@ class Scanner:
         return page
 
     def read_near_end(self, order: Order, expected: int) -> Page:
-        """Return the page at the end of a collection of so many patients; if it is empty, the last one that is not."""
+        """Return the page at the end of a collection of so many patients; if it is empty, the last page with rows."""
         offset = max(expected - self.page_length + 1, 0)
         page = self.read_page(order, offset)
         if page.rows or offset == 0:

@@ -45,7 +45,7 @@ def draw(tmp_path: Path, days: int = 0, *, now: datetime = NOON, zone: str = "UT
 
 
 def find_charts(page: str) -> list[list[str]]:
-    """Return what the bars of each chart show, from the left."""
+    """Return the texts of the bars of each chart, from the left."""
     charts = re.findall(r"<svg(.*?)</svg>", page, re.DOTALL)
     return [re.findall(r"<title>([^<]+)</title>", chart) for chart in charts]
 

@@ -141,7 +141,7 @@ MINE = {
     "LC_ALL": "C",
     "TZ": "Asia/Kathmandu",
     "PATH": "/bin",
-    "HOME": "/home/me",
+    "HOME": "/folder",
 }
 NOT_PASSED_ON = [
     *("MELTANO_CLI_LOG_LEVEL", "MELTANO_CLI_LOG_CONFIG", "MELTANO_EXTRACT__LOAD_SCHEMA", "DBT_PROFILE", "DBT_EMPTY"),

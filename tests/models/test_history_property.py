@@ -81,7 +81,7 @@ def test_after_a_full_refresh_the_patients_equal_its_records(seen: dict[int, lis
             f"select patient_id, {', '.join(COLUMNS)}, epoch_us(updated_at) from main.patients"
         )
     }
-    # a null that was read can stand for an unknown value
+    # a null in raw can stand for an unknown value
     for patient, values in expected.items():
         shown = found.get(patient)
         assert (shown is None) == (values is None), patient

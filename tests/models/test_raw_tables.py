@@ -338,7 +338,7 @@ MUTATIONS = {
     "not_null_syncs_started_at": ["update raw.syncs set started_at = null"],
     "accepted_values_syncs_kind": ["update raw.syncs set kind = 'other'"],
 }
-"""What makes each data test fail."""
+"""Rows that make each data test fail."""
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ RUNS = 100
 
 
 class Bar(NamedTuple):
-    """A bar of a chart: the label of its place, its height before scaling, what it shows, and a class of the page."""
+    """A bar of a chart: the label of its place, its height before scaling, its text, and a class of the page."""
 
     place: str
     number: int
