@@ -22,6 +22,7 @@ from toubib_api.app import create_app
 from toubib_api.database import prepare
 from toubib_api.testing import serving
 from toubib_connector.destination import Destination as Writable
+from toubib_connector.meltano import read_states
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,6 +61,9 @@ def test_a_stopped_run_ends_at_once_and_says_what_it_keeps(
 ) -> None:
     printed = tmp_path / "printed"
     stopped = start(destination, api, printed)
+    while not any(read_states(Writable(destination.path)).values()):
+        assert stopped.poll() is None, "the run ended too early"
+        time.sleep(0.01)
     stopped.send_signal(signum)
     assert stopped.wait(timeout=10) == 128 + signum
     assert parts_of_runs(destination) == []
