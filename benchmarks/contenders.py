@@ -1,4 +1,4 @@
-"""What is compared: the connector, and two other ways to do its work, each set up as its documentation advises."""
+"""The contenders: the connector, and two other ways to do its work, each set up as its documentation advises."""
 
 from __future__ import annotations
 
@@ -35,13 +35,7 @@ class Contender:
     loaded: str | None = None
 
     def load(self, url: str, folder: Path, *options: str) -> Cost:
-        """Load what a destination lacks, and wait for the end.
-
-        Args:
-            url: The base URL of the service.
-            folder: The folder of the destination.
-            options: Added to the command line.
-        """
+        """Load from the service at `url` into the destination in `folder`, and wait for the end."""
         command, environment = self._fill(url, folder)
         return measure([*command, *options], environment, log=folder / "log", loaded=self.loaded)
 
@@ -56,11 +50,9 @@ class Contender:
         )
 
     def query(self, folder: Path, sql: str) -> list[tuple[Any, ...]]:
-        """Query the current rows; return no row if nothing was loaded.
+        """Return the rows of a query of `held`, which has the current rows; none if nothing was loaded.
 
-        Args:
-            folder: The folder of the destination.
-            sql: A query of `held`; its `changed_at` is `updated_at` as `YYYY-MM-DD HH:MM:SS.ffffff`.
+        The `changed_at` of `held` is `updated_at` as `YYYY-MM-DD HH:MM:SS.ffffff`.
         """
         database = folder / "patients.duckdb"
         if not database.exists():

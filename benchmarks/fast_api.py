@@ -18,7 +18,6 @@ from random import Random
 from typing import Any
 from urllib.parse import parse_qsl
 
-import click
 import msgspec
 import requests
 import uvicorn
@@ -42,12 +41,7 @@ class FastApi:
     """The ASGI application."""
 
     def __init__(self, patients: int, latency: float) -> None:
-        """Make up the patients.
-
-        Args:
-            patients: How many; their ids begin at 1.
-            latency: Seconds that every answer takes.
-        """
+        """Make up so many patients. An answer takes so many seconds."""
         self._latency = latency
         self._requests = 0
         self._rows: list[bytes] = []
@@ -153,8 +147,7 @@ def serve(patients: int, *, latency: float = 0) -> Iterator[Service]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, __file__, f"--patients={patients}", f"--latency={latency}", f"--port={port}"]
-    with subprocess.Popen(command) as process:
+    with subprocess.Popen([sys.executable, __file__, str(patients), str(latency), str(port)]) as process:
         try:
             while not _answers(url):
                 if process.poll() is not None:
@@ -172,14 +165,10 @@ def _answers(url: str) -> bool:
         return False
 
 
-@click.command()
-@click.option("--patients", type=int, required=True)
-@click.option("--latency", type=float, required=True)
-@click.option("--port", type=int, required=True)
-def main(patients: int, latency: float, port: int) -> None:
+def main(patients: str, latency: str, port: str) -> None:
     """Serve until killed."""
-    uvicorn.run(FastApi(patients, latency), port=port, log_level="error", lifespan="off")
+    uvicorn.run(FastApi(int(patients), float(latency)), port=int(port), log_level="error", lifespan="off")
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

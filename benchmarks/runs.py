@@ -122,27 +122,12 @@ def extraction(bench: Bench) -> None:
 def prepare_startups(folder: Path, url: str) -> list[tuple[list[str | Path], dict[str, str]]]:
     """Return commands, with their environments, that start Meltano, the tap and the loader with nothing to do.
 
-    Meltano runs programs that do nothing, in a project of its own. The tap only discovers, twice, as a run starts it:
-    for the columns and for the patients. The loader reads no message.
+    The tap only discovers, twice, as a run starts it: for the columns and for the patients. The loader reads no
+    message.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    idle = {"namespace": "idle", "executable": "true"}
-    project = {
-        "version": 1,
-        "default_environment": "idle",
-        "environments": [{"name": "idle"}],
-        "send_anonymous_usage_stats": False,
-        "cli": {"disable_version_check": True},
-        "plugins": {
-            "extractors": [idle | {"name": "tap-idle"}],
-            "loaders": [idle | {"name": "target-idle"}],
-            "utilities": [idle | {"name": "idle", "commands": {"build": "build"}}],
-        },
-    }
+    shutil.copytree(PROJECT / "benchmarks/idle", folder)
     tap, loader = folder / "tap.json", folder / "loader.json"
-    # JSON is YAML, too
-    (folder / "meltano.yml").write_text(json.dumps(project))
     tap.write_text(json.dumps({"api_url": url}))
     loader.write_text(json.dumps({"filepath": f"{folder}/empty.duckdb", "default_target_schema": "raw"}))
     meltano: tuple[list[str | Path], dict[str, str]] = (

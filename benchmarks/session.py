@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +39,13 @@ class Bench:
     sizes: list[int]
     repeat: int
     section: str = ""
-    _began: float = field(default_factory=time.monotonic)
 
     def record(self, **result: Any) -> None:
-        """Write a result to the file, and print it."""
+        """Add a result to the file, and print it."""
+        line = json.dumps({"section": self.section} | result)
         with self.results.open("a") as file:
-            file.write(json.dumps({"section": self.section} | result) + "\n")
-        minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
-        values = " ".join(
-            f"{name}={value:.2f}" if isinstance(value, float) else f"{name}={value}" for name, value in result.items()
-        )
-        click.echo(f"{minutes:02}:{seconds:02} {self.section}: {values}")
+            file.write(f"{line}\n")
+        click.echo(line)
 
     def destination(self, contender: Contender, patients: int) -> Path:
         """Return the folder of a contender's destination."""

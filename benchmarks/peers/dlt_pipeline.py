@@ -1,4 +1,4 @@
-"""The patients by dlt: pages side by side, newest first until the last value, into an SCD2 table."""
+"""Patients by dlt: pages side by side, newest first until the last value, into an SCD2 table."""
 
 from __future__ import annotations
 
@@ -19,15 +19,10 @@ PAGE_SIZE = 100
 @dlt.resource(merge_key="id", write_disposition={"disposition": "merge", "strategy": "scd2"})
 def patients(
     client: RESTClient,
-    # dlt finds what is incremental by the default
+    # by this default dlt knows that the resource is incremental
     updated_at: dlt.sources.incremental[str] = dlt.sources.incremental("updated_at", row_order="desc"),  # noqa: B008 (dlt's way)
 ) -> Iterator[Any]:
-    """Yield the pages; dlt closes this generator when it meets a patient from before the last value.
-
-    Args:
-        client: To the service.
-        updated_at: The last value, which dlt keeps.
-    """
+    """Yield the pages. dlt closes this generator when it meets a patient from before the last value, which it keeps."""
 
     def page(offset: int) -> Any:
         params = {"sort_field": updated_at.cursor_path, "sort_dir": "desc", "offset": offset, "limit": PAGE_SIZE}
@@ -44,12 +39,7 @@ def patients(
 
 
 def main(url: str, folder: Path) -> None:
-    """Load what changed.
-
-    Args:
-        url: Of the service.
-        folder: Where the DuckDB file and dlt's own are.
-    """
+    """Load the changes of the service at `url` into a DuckDB file in `folder`."""
     pipeline = dlt.pipeline(
         "patients",
         pipelines_dir=str(folder / "pipelines"),

@@ -1,4 +1,4 @@
-"""The tap that the SDK's cookiecutter leads to: one stream, its replication key, pages by offset."""
+"""A tap as the template of the Singer SDK makes it: one stream, its replication key, pages by offset."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ PAGE_SIZE = 100
 
 
 class Pages(OffsetPaginator):
-    """Goes on until a page is empty."""
+    """Pages until one is empty."""
 
     def has_more(self, response: requests.Response) -> bool:
-        """Tell whether another page is worth asking for."""
+        """Return whether the page has rows."""
         return bool(response.json()["data"])
 
 
 class PatientsStream(RESTStream[int]):
-    """The patients, by what the SDK resumes from."""
+    """The patients, incremental by `updated_at`."""
 
     name = "patients"
     path = "/v1/patients"
@@ -51,10 +51,9 @@ class PatientsStream(RESTStream[int]):
         return str(self.config["api_url"])
 
     def get_new_paginator(self) -> Pages:
-        """Return what counts the pages."""
+        """Return the paginator."""
         return Pages(start_value=0, page_size=PAGE_SIZE)
 
-    # the SDK's signature
     def get_url_params(self, context: Context | None, next_page_token: int | None) -> dict[str, Any]:  # noqa: ARG002 (the SDK's)
         """Return the query of a page."""
         return {
