@@ -36,12 +36,13 @@ def main() -> None:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        config: dict[str, Any] = json.loads(path.read_bytes())
-        if not config.get("default_target_schema"):
-            raise LoadError(f"{path} lacks the setting default_target_schema")
-        return config | {"batch_size_rows": int(config.get("batch_size_rows", DEFAULT_BATCH_SIZE_ROWS))}
-    except (AttributeError, TypeError, ValueError) as error:
+        config: dict[str, Any] = {"batch_size_rows": DEFAULT_BATCH_SIZE_ROWS} | json.loads(path.read_bytes())
+        config["batch_size_rows"] = int(config["batch_size_rows"])
+    except (TypeError, ValueError) as error:
         raise LoadError(f"{path} is not a JSON object, or its batch_size_rows is not a whole number") from error
+    if not config.get("default_target_schema"):
+        raise LoadError(f"{path} lacks the setting default_target_schema")
+    return config
 
 
 def _connect(config: dict[str, Any]) -> duckdb.DuckDBPyConnection:

@@ -9,7 +9,6 @@ from typing import IO, Any
 from urllib.parse import unquote
 
 import duckdb
-from target_duckdb import DEFAULT_BATCH_SIZE_ROWS
 
 from target_duckdb_append.errors import LoadError
 from target_duckdb_append.table import METADATA, Table, quote
@@ -28,7 +27,7 @@ class Loader:
     ) -> None:
         self._connection = connection
         self._metadata = METADATA if config.get("add_metadata_columns") else {}
-        self._batch_size = config.get("batch_size_rows", DEFAULT_BATCH_SIZE_ROWS)
+        self._batch_size = config["batch_size_rows"]
         self._temp_dir = config.get("temp_dir")
         self._pass_on = pass_on
         self._tables: dict[str, Table] = {}

@@ -34,6 +34,7 @@ PROPERTIES = {
 }
 METADATA = ["_sdc_extracted_at", "_sdc_batched_at", "_sdc_deleted_at"]
 VALUE = "Mephistopheles"
+CONFIG = {"default_target_schema": "raw", "add_metadata_columns": True}
 
 
 def schema(properties: Message | None = None, *, stream: str = "patients", keys: tuple[str, ...] = ()) -> Message:
@@ -71,7 +72,7 @@ class Target:
         self.load_lines((json.dumps(message).encode() for message in messages), **config)
 
     def load_lines(self, lines: Iterable[bytes], **config: Any) -> None:
-        config = {"default_target_schema": "raw", "add_metadata_columns": True, "temp_dir": str(self.folder)} | config
+        config = CONFIG | {"batch_size_rows": 100, "temp_dir": str(self.folder)} | config
         with duckdb.connect(str(self.path)) as connection:
             Loader(connection, config, lambda text: self.states.append(json.loads(text)["bookmark"])).load(lines)
 
@@ -317,9 +318,6 @@ class TestFailures:
 
     def test_columns_that_differ_only_in_case_are_refused(self, target: Target) -> None:
         assert "NAME" in target.fail(schema({"NAME": TEXT}), record(id=1))
-
-
-CONFIG = {"default_target_schema": "raw", "add_metadata_columns": True}
 
 
 def make_command(path: Path, config: Message | bytes = CONFIG, lock_timeout: float = 600) -> list[str]:
