@@ -2,8 +2,8 @@
    tests have passed up to `tested_until`. The transaction of a build moves `built_until`, so the next build repeats
    everything that a failed one left out. build.py moves `tested_until`. #}
 
-{# Patients whose history can have changed since: patients with new observations, and patients observed by a run that
-   ended well since, or by a later one. The row of a run in raw.syncs makes it a full refresh, and corrects clocks. #}
+{# Patients whose history can have changed since: those with new observations, and those observed by a run whose row in
+   raw.syncs is new, or by a later run. The row says whether the run was a full refresh, and corrects clocks. #}
 {% macro touched_patients(since) -%}
   {% set limit = '(select ' ~ since ~ ' from bookkeeping.builds)' %}
   select patient_id from {{ ref('stg_patients') }} where _sdc_batched_at > {{ limit }}
@@ -40,9 +40,9 @@
   {{ return(run_query(query).rows[0][0]) }}
 {% endmacro %}
 
-{# After a full refresh: drops observations of patients with new ones that repeat the previous one, unless their
-   `updated_at` is older than another of the patient (the source may have been restored) or in the future. Of equal
-   rejected records the latest stays. #}
+{# After a full refresh: deletes new observations that repeat the previous one of their patient, unless their
+   `updated_at` is older than an earlier one (the source may have been restored) or in the future. Of equal rejected
+   records, the latest stays. #}
 {% macro compact_raw() %}
   {% do run_query("
     delete from raw.patients where rowid in (
