@@ -25,14 +25,13 @@ BUNDLED = PROJECT / ".venvs" / "toubib-api" / "bin" / "toubib-api"
 TIMEOUT = 10
 """Seconds."""
 
-BUSY = (429, 500, 502, 503, 504)
 RETRIES = Retry(
     # look up a name once more if it did not resolve, but never retry a refused certificate
     connect=1,
     other=0,
     read=0,
     status=5,
-    status_forcelist=BUSY,
+    status_forcelist=(429, 500, 502, 503, 504),
     backoff_factor=0.5,
     respect_retry_after_header=False,
     raise_on_status=False,
@@ -69,18 +68,18 @@ def choose_api(settings: Settings) -> Iterator[Api]:
     Raises:
         Failure: The service is not a healthy Toubib, or the bundled API does not start.
     """
+    url = settings.environment.get("API_BASEURL")
     try:
-        api = check_health(settings.api_url or LOCAL, settings.auth_token if settings.api_url else None)
+        api = check_health(url, settings.environment.get("TAP_TOUBIB_AUTH_TOKEN")) if url else check_health(LOCAL)
     except Failure:
-        if settings.api_url or not BUNDLED.exists():
+        if url or not BUNDLED.exists():
             raise
-        api = None
-    if api:
-        yield api
     else:
-        say("Starting the bundled API")
-        with _serve_bundled() as url:
-            yield check_health(url)
+        yield api
+        return
+    say("Starting the bundled API")
+    with _serve_bundled() as url:
+        yield check_health(url)
 
 
 def check_health(api_url: str, token: str | None = None) -> Api:

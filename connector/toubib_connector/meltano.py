@@ -23,7 +23,7 @@ STATE_ID = "prod:tap-toubib-to-target-duckdb"
 PASSED_ON = re.compile(
     "PATH|HOME|USER|LOGNAME|SHELL|LANG|LC_.*|TZ|TMPDIR|TERM|COLUMNS|NO_COLOR|LD_.*|FAKETIME.*"
     "|(HTTP|HTTPS|ALL|NO)_PROXY|(http|https|all|no)_proxy|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|SSL_CERT_.*"
-    "|TAP_TOUBIB_.*|TOUBIB_MEMORY_LIMIT|MELTANO_AUTO_INSTALL|MELTANO_CLI_LOG_FORMAT"
+    "|TAP_TOUBIB_(?!FULL_REFRESH).*|TOUBIB_MEMORY_LIMIT|MELTANO_AUTO_INSTALL|MELTANO_CLI_LOG_FORMAT"
     "|PYTHON(DONTWRITEBYTECODE|PYCACHEPREFIX|UNBUFFERED|UTF8)"
 )
 """The user's variables that Meltano and its plugins get. Others could redirect a part of a run."""
@@ -32,7 +32,7 @@ STOP_TIMEOUT = 5
 """Seconds that a stopped Meltano has to end by itself."""
 
 
-def run_meltano(settings: Settings, job: str, run: dict[str, Any] | None = None, **variables: str) -> None:
+def run_meltano(settings: Settings, job: str, **variables: str) -> None:
     """Run a job on a locked destination. A signal ends it, and then this process.
 
     Meltano itself shows the progress, by `logging.yaml`; its full log goes beside the destination.
@@ -40,7 +40,6 @@ def run_meltano(settings: Settings, job: str, run: dict[str, Any] | None = None,
     Args:
         settings: The user's settings.
         job: A job or command of meltano.yml.
-        run: The run's line, to which its progress is added.
         variables: Added to Meltano's environment.
 
     Raises:
@@ -58,32 +57,28 @@ def run_meltano(settings: Settings, job: str, run: dict[str, Any] | None = None,
     options = [f"--env-file={os.devnull}", f"--log-config={PROJECT / 'logging.yaml'}"]
     # this process holds the lock, so a run that Meltano takes for active was killed
     command = [str(Path(sys.executable).with_name("meltano")), *options, "run", "--force", job]
-    kept: dict[str, Any] = {}
-    try:
-        with destination.log.open("w") as log:
-            exit_code = run_until_stopped(
-                command,
-                cwd=PROJECT,
-                env=make_environment(settings) | variables,
-                stderr=None if settings.is_verbose else log,
-                close_fds=False,
-            )
-    finally:
-        # missing if Meltano did not start, incomplete if the disk was full
-        with suppress(FileNotFoundError, ValueError):
-            kept = json.loads((destination.scratch / "progress.json").read_text())
-        if run is not None:
-            run |= {
-                "read": kept.get("patients_read"),
-                "tests": kept.get("tests_passed"),
-                "steps": kept.get("steps", {}),
-            }
+    with destination.log.open("w") as log:
+        exit_code = run_until_stopped(
+            command,
+            cwd=PROJECT,
+            env=make_environment(settings) | variables,
+            stderr=None if settings.is_verbose else log,
+            close_fds=False,
+        )
     if exit_code:
-        reason = kept.get("reason") or f"meltano run {job} ended with exit code {exit_code}"
+        reason = read_progress(destination)["reason"] or f"meltano run {job} ended with exit code {exit_code}"
         if found := HOLDER.search(reason):
             reason = f"{found[1]} has {destination.path} open. Close it there and run again"
         reason = reason.removeprefix("Error: ").replace(str(destination.path_for_tools), str(destination.path))
         raise Failure(reason, None if settings.is_verbose else destination.log)
+
+
+def read_progress(destination: Destination) -> dict[str, Any]:
+    """Return what Meltano's display has kept: the reason of a failure, the patients read, the tests passed."""
+    # missing if Meltano did not start, incomplete if the disk was full
+    with suppress(FileNotFoundError, ValueError):
+        return dict(json.loads((destination.scratch / "progress.json").read_text()))
+    return dict.fromkeys(("reason", "read", "tests"))
 
 
 def make_environment(settings: Settings) -> dict[str, str]:
@@ -91,7 +86,6 @@ def make_environment(settings: Settings) -> dict[str, str]:
     folder = settings.destination.alias
     scratch = folder / "scratch"
     environment = {name: value for name, value in settings.environment.items() if PASSED_ON.fullmatch(name)}
-    environment.pop("TAP_TOUBIB_FULL_REFRESH", None)
     return environment | {
         "MELTANO_PROJECT_ROOT": str(PROJECT),
         "MELTANO_ENVIRONMENT": "prod",

@@ -48,8 +48,6 @@ class Settings:
         destination: The DuckDB file.
         environment: All variables, including `.env`.
         is_verbose: Whether the full log goes to the terminal.
-        api_url: Base URL of the service; None to look for one.
-        auth_token: Its bearer token.
         full_refresh: Whether to read everything again.
         publish: Whether to leave a copy for readers.
     """
@@ -57,8 +55,6 @@ class Settings:
     destination: Destination
     environment: Mapping[str, str]
     is_verbose: bool = False
-    api_url: str | None = None
-    auth_token: str | None = None
     full_refresh: bool = False
     publish: bool = False
 
@@ -71,7 +67,7 @@ class Settings:
         Raises:
             Failure: A setting is invalid, or would be ignored.
         """
-        environments = [each.get("config", {}) for each in project.get("environments") or () if each["name"] == "prod"]
+        environments = [each.get("config", {}) for each in project["environments"] if each["name"] == "prod"]
         plugins = [
             plugin
             for configured in (project, *environments)

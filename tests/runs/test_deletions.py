@@ -76,7 +76,7 @@ def test_an_emptied_source_ends_no_version(destination: Destination, api: Api) -
     assert line.startswith("Error: 400 of 400 patients are not in the source any more")
     assert "TAP_TOUBIB_MAX_DELETED_PERCENT=100" in line
     assert destination.rows("main.patients_history") == before
-    outcome = destination.run("run", f"--api-url={api.url}", TAP_TOUBIB_MAX_DELETED_PERCENT="100")
+    outcome = destination.run("run", API_BASEURL=api.url, TAP_TOUBIB_MAX_DELETED_PERCENT="100")
     assert outcome.returncode == 0, outcome.stdout
     assert destination.changes() == {"deleted": 400}
     assert current_ids(destination) == set()
