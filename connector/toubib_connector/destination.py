@@ -15,7 +15,7 @@ from pathlib import Path
 
 import duckdb
 
-from toubib_connector.errors import Failure, fail_in_one_line
+from toubib_connector.errors import Failure
 from toubib_connector.log import say
 
 LOCK_TIMEOUT = 30
@@ -131,7 +131,7 @@ class Destination:
 
         Raises:
             FileInUse: Another run holds the lock.
-            Failure: A file or folder is not writable, or the locked block fails.
+            Failure: A file or folder is not writable, or the disk is full.
         """
         folder = next(each for each in self.path.parents if each.exists())
         for path in (folder, self.path, self.system_database, self.runs):
@@ -149,9 +149,8 @@ class Destination:
             self._remove_scratch()
             self._make_scratch()
             try:
-                with fail_in_one_line():
-                    yield
-            except Failure as error:
+                yield
+            except Exception as error:
                 if shutil.disk_usage(self.work_folder).free < LEAST_ROOM:
                     raise Failure(f"{self.path.parent}: No space left on device", self.log) from error
                 raise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 from datetime import UTC, datetime
 from typing import Any
@@ -20,7 +19,7 @@ def is_json() -> bool:
 
 
 def say(message: str, level: str = "info", logger: str = "toubib-connector", **fields: Any) -> None:
-    """Print a message, wrapped by word at a terminal.
+    """Print a message.
 
     Args:
         message: One line of text.
@@ -33,7 +32,4 @@ def say(message: str, level: str = "info", logger: str = "toubib-connector", **f
         event = {"timestamp": timestamp, "level": level, "logger": logger, "event": message}
         click.echo(json.dumps(fields | event, default=datetime.isoformat))
     else:
-        is_error = level == "critical"
-        if (sys.stderr if is_error else sys.stdout).isatty():
-            message = click.wrap_text(message, shutil.get_terminal_size().columns)
-        click.secho(message, fg=COLORS.get(level), err=is_error)
+        click.secho(message, fg=COLORS.get(level), err=level == "critical")

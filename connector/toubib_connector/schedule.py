@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import takewhile
+from pathlib import Path
 from threading import Event
 
 from cronsim import CronSim, CronSimError
@@ -22,7 +22,7 @@ from toubib_connector.log import say
 from toubib_connector.runs import append_run
 from toubib_connector.settings import read_project
 
-RUN = (sys.executable, "-m", "toubib_connector", "run")
+RUN = (str(Path(sys.executable).with_name("toubib-connector")), "run")
 JOBS = {"toubib", "toubib-full"}
 
 
@@ -49,10 +49,8 @@ class Schedule:
         try:
             return CronSim(self.interval, now)
         except CronSimError as error:
-            reason = (
-                f"The interval {self.interval!r} of the schedule {self.name} in meltano.yml is not one of a crontab"
-            )
-            raise Failure(f"{reason}: {error}") from error
+            schedule = f"the schedule {self.name} in meltano.yml"
+            raise Failure(f"The interval {self.interval!r} of {schedule} is not one of a crontab: {error}") from error
 
 
 def serve_schedules(destination: Destination, schedules: list[Schedule], command: tuple[str, ...] = RUN) -> None:
@@ -100,8 +98,8 @@ def serve_schedules(destination: Destination, schedules: list[Schedule], command
             with suppress(OSError):
                 append_run(destination, run | {"reason": f"Signal {-exit_code} ended it"})
         now = read_clock()
-        if skipped := len(list(takewhile(now.__ge__, schedule.list_instants(at)))):
-            say(f"Skipped, since a run was under way: {skipped} of the schedule {schedule.name}", "warning")
+        if next(schedule.list_instants(at)) <= now:
+            say(f"Runs of {schedule.name} that were due during this one are skipped", "warning")
         due[schedule.name] = next(schedule.list_instants(max(at, now)))
 
 

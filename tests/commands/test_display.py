@@ -14,7 +14,6 @@ from story import PATIENTS, Story
 from support import CONNECTOR, PROJECT, Api, Destination, run
 
 from toubib_connector.destination import Destination as Commands
-from toubib_connector.log import say
 from toubib_connector.status import show_summary, show_warnings
 
 DEAD = "http://127.0.0.1:1"
@@ -122,18 +121,6 @@ def test_of_many_rejected_records_some_are_named(capsys: pytest.CaptureFixture[s
     assert difference == "Warning: The source has 2 patients, the destination 1"
 
 
-def test_a_message_wraps_by_word_at_a_terminal_only(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("COLUMNS", "40")
-    message = "A long message that has more words than a line holds"
-    say(message)
-    assert capsys.readouterr().out == f"{message}\n"
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    say(message)
-    assert "more words than\na line holds" in capsys.readouterr().out
-
-
 EMIT = """
 import json, logging, sys
 from toubib_connector.meltano_log.display import Display
@@ -150,26 +137,29 @@ def display(progress: Path, *events: dict[str, Any]) -> str:
     return outcome.stdout
 
 
-def test_an_error_of_dbt_without_the_name_of_a_model_is_the_reason(tmp_path: Path) -> None:
-    display(tmp_path / "progress.json", {"name": "dbt", "plugin_logger": "RunResultError", "event": "a reason"})
+@pytest.mark.parametrize(
+    "events",
+    [
+        pytest.param(
+            [{"name": "dbt", "plugin_logger": "RunResultError", "event": "a reason"}],
+            id="an error of dbt without the name of a model",
+        ),
+        pytest.param(
+            [
+                {"name": "tap-toubib", "event": "Broken pipe"},
+                {"name": "meltano", "event": "failed", "exit_codes": {"loaders": 1}},
+                {"name": "target-duckdb", "event": "a reason", "levelno": logging.INFO},
+            ],
+            id="the last line of the loader, which comes late",
+        ),
+    ],
+)
+def test_the_reason_of_a_failure_is_kept(tmp_path: Path, events: list[dict[str, Any]]) -> None:
+    display(tmp_path / "progress.json", *events)
     assert json.loads((tmp_path / "progress.json").read_text())["reason"] == "a reason"
 
 
-def test_the_last_line_of_the_loader_is_the_reason_also_where_it_comes_late(tmp_path: Path) -> None:
-    display(
-        tmp_path / "progress.json",
-        {"name": "tap-toubib", "event": "Broken pipe"},
-        {"name": "meltano", "event": "failed", "exit_codes": {"loaders": 1}},
-        {"name": "target-duckdb", "event": "No space left", "levelno": logging.INFO},
-    )
-    assert json.loads((tmp_path / "progress.json").read_text())["reason"] == "No space left"
-
-
-def test_a_warning_is_shown_once(tmp_path: Path) -> None:
+def test_a_warning_is_shown_once_even_if_the_disk_has_no_room_for_the_progress(tmp_path: Path) -> None:
     warning = {"name": "tap-toubib", "event": "the API does not answer", "levelno": logging.WARNING}
-    printed = display(tmp_path / "progress.json", warning, warning)
-    assert printed == "Warning: the API does not answer\n"
-
-
-def test_a_disk_without_room_for_the_progress_ends_no_run(tmp_path: Path) -> None:
-    display(tmp_path, {"name": "dbt", "event": "a reason"})
+    printed = display(tmp_path, warning, warning)
+    assert printed.count("Warning: the API does not answer\n") == 1

@@ -62,7 +62,7 @@ def wait_for(condition: Callable[[], Any], seconds: float = 30) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("zone", ["", "UTC", "UTC0", "EST5EDT", "<+03>-3", "CET-1CEST,M3.5.0,M10.5.0/3"])
+@pytest.mark.parametrize("zone", ["", "UTC0", "<+03>-3", "CET-1CEST,M3.5.0,M10.5.0/3"])
 def test_any_form_of_time_zone_is_understood(monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
     monkeypatch.setenv("TZ", zone)
     time.tzset()
@@ -108,7 +108,7 @@ def test_a_run_that_is_due_during_one_of_the_same_schedule_is_skipped(tmp_path: 
     wait_for(lambda: printed.read_text().count(" starts") == 2)
     scheduler.send_signal(signal.SIGTERM)
     assert scheduler.wait(timeout=10) == 0
-    assert re.search(r"Skipped, since a run was under way: \d of the schedule one", printed.read_text())
+    assert "Runs of one that were due during this one are skipped" in printed.read_text()
     first, second = (int(seconds) for seconds in re.findall(r"due at \d\d:\d\d:(\d\d) starts", printed.read_text()))
     assert (second - first) % 60 > 2
 
