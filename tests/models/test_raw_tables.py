@@ -114,7 +114,7 @@ def test_ids_can_be_texts_and_become_texts(raw: Raw) -> None:
 
 
 def test_a_column_can_have_any_name(raw: Raw) -> None:
-    names = ["prénom.b", "select", "1st", "at", "content", "position", "era", "field", "patient", "seen_at", "observed"]
+    names = ["prénom.b", "select", "1st", "at", "content", "position", "era", "field", "patient", "seen_at", "is_deletion"]
     names += ["started_at", "kind", "old", "versions"]
     raw.load(2, {"id": "1"})
     raw.build()

@@ -35,10 +35,11 @@
 ) }}
 -- depends_on: {{ ref('untested_patients') }}
 {% set not_content %}
-  patient_id, updated_at, _sdc_extracted_at, _sdc_batched_at, _sdc_sync_started_at, _sdc_deleted_at
+  observation_id, patient_id, updated_at, _sdc_extracted_at, _sdc_batched_at, _sdc_sync_started_at, _sdc_deleted_at
 {% endset %}
 
-with patients as (
+-- in a first build, CTEs that are read twice would hold all patients in memory
+with patients as {{ 'not' if not is_incremental() }} materialized (
   select * from {{ ref('stg_patients') }}
   {% if is_incremental() %}
     where patient_id in ({{ touched_patients('built_until') }})
@@ -55,7 +56,7 @@ repeated as (
 ),
 
 -- a null takes the last value seen before it, otherwise the first one after it
-completed as (
+completed as not materialized (
   select * from patients anti join repeated using (patient_id, updated_at)
   union all by name
   select
@@ -81,9 +82,11 @@ runs as (
   group by started_at
 ),
 
--- from here on instants are integers (microseconds): DuckDB computes faster with them
+-- From here on instants are integers (microseconds), and a 64-bit digest stands for the content: windows that carry all
+-- columns take twice the memory and time.
 observations as (
   select
+    completed.observation_id,
     completed.patient_id,
     completed._sdc_sync_started_at as sync_started_at,
     completed._sdc_deleted_at is not null as is_deletion,
@@ -95,14 +98,14 @@ observations as (
       epoch_us(coalesce(completed._sdc_sync_started_at, completed._sdc_extracted_at)),
       epoch_us(runs.next_started_at) - 1
     ) as run_started_at,
-    struct_pack(*columns(completed.* exclude ({{ not_content }}))) as content
+    hash(struct_pack(*columns(completed.* exclude ({{ not_content }})))) as content_digest
   from completed
   left join runs on completed._sdc_sync_started_at = runs.started_at
 ),
 
 timed as (
   select
-    * replace (if(is_deletion, null, content) as content),
+    * replace (if(is_deletion, null, content_digest) as content_digest),
     case when not is_deletion and epoch_us(updated_at) < seen_at + 86400000000 then epoch_us(updated_at) end
       as source_time,
     max(source_time) over (
@@ -135,14 +138,14 @@ numbered as (
   select
     *,
     row_number() over in_order as observation_number,
-    (content is distinct from lag(content) over in_order) as starts_island,
+    (content_digest is distinct from lag(content_digest) over in_order) as starts_island,
     max(if(is_deletion, seen_at, position)) over (
       in_order rows between unbounded preceding and 1 preceding
     ) as position_before
   from placed
   window in_order as (
     partition by patient_id
-    order by era nulls first, position nulls first, seen_at, observed_at, updated_at nulls first, content
+    order by era nulls first, position nulls first, seen_at, observed_at, updated_at nulls first, content_digest
   )
 ),
 
@@ -159,7 +162,7 @@ versions as (
     patient_id,
     island,
     is_deletion,
-    any_value(content) as content,
+    any_value(observation_id) as observation_id,
     min(seen_at) as first_seen_at,
     arg_min(sync_started_at, seen_at) as first_sync_started_at,
     arg_max_null(updated_at, observation_number) as last_updated_at,
@@ -176,22 +179,23 @@ closed as (
     *,
     lead(valid_from) over in_order as valid_to,
     lead(is_deletion) over in_order as is_deleted_next,
-    row_number() over (partition by patient_id, is_deletion order by island) as version_number
+    count(case when not is_deletion then 1 end) over in_order as version_number
   from versions
   window in_order as (partition by patient_id order by island)
 )
 
 select
-  patient_id || '-' || version_number as patient_version_id,
-  patient_id,
-  content.*,
-  last_updated_at as updated_at,
-  make_timestamptz(first_seen_at) as observed_at,
-  first_sync_started_at as sync_started_at,
-  version_number,
-  make_timestamptz(valid_from) as valid_from,
-  make_timestamptz(valid_to) as valid_to,
-  valid_to is null as is_current,
-  case when is_deleted_next then 'deletion' when valid_to is not null then 'change' end as ended_by
+  closed.patient_id || '-' || closed.version_number as patient_version_id,
+  closed.patient_id,
+  completed.* exclude ({{ not_content }}),
+  closed.last_updated_at as updated_at,
+  make_timestamptz(closed.first_seen_at) as observed_at,
+  closed.first_sync_started_at as sync_started_at,
+  closed.version_number,
+  make_timestamptz(closed.valid_from) as valid_from,
+  make_timestamptz(closed.valid_to) as valid_to,
+  closed.valid_to is null as is_current,
+  case when closed.is_deleted_next then 'deletion' when closed.valid_to is not null then 'change' end as ended_by
 from closed
-where not is_deletion
+inner join completed using (observation_id)
+where not closed.is_deletion
