@@ -7,8 +7,8 @@ import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -48,14 +48,8 @@ ADVICE = {
 """What to do about an exception; otherwise SET_URL."""
 
 
-@dataclass(frozen=True)
-class Api:
-    """A healthy service.
-
-    Attributes:
-        url: Its base URL.
-        is_bundled: Whether it is the bundled API, whose patients are made up.
-    """
+class Api(NamedTuple):
+    """The base URL of a healthy service, and whether it is the bundled API, whose patients are made up."""
 
     url: str
     is_bundled: bool

@@ -72,31 +72,26 @@ class Destination:
         if not self.path.exists():
             raise Failure(f"{self.path} does not exist yet; `make run` creates it.")
 
-    def connect(
-        self, path: Path | None = None, *, read_only: bool = False, timeout: float = LOCK_TIMEOUT
-    ) -> duckdb.DuckDBPyConnection:
-        """Open the file, or one beside it, as soon as no other process has it open.
-
-        Without `read_only`, a missing file is created.
+    def connect(self, *, read_only: bool = False, timeout: float = LOCK_TIMEOUT) -> duckdb.DuckDBPyConnection:
+        """Open the file as soon as no other process has it open. Without `read_only`, a missing file is created.
 
         Raises:
             FileInUse: Another process does not close it.
             Failure: It is not a DuckDB file.
         """
-        path = path or self.path
         deadline = time.monotonic() + timeout
         is_waiting = False
         while True:
             try:
-                return duckdb.connect(str(path), read_only=read_only)
+                return duckdb.connect(str(self.path), read_only=read_only)
             except duckdb.Error as error:
                 holder = HOLDER.search(str(error))
                 if not holder:
-                    raise Failure(f"Cannot open {path}: {str(error).splitlines()[0]}") from error
+                    raise Failure(f"Cannot open {self.path}: {str(error).splitlines()[0]}") from error
                 if time.monotonic() > deadline:
-                    raise FileInUse(f"{holder[1]} has {path} open. Close it there and run again.") from error
+                    raise FileInUse(f"{holder[1]} has {self.path} open. Close it there and run again.") from error
             if not is_waiting:
-                say(f"{holder[1]} has {path} open; waiting {timeout} seconds for it", "warning")
+                say(f"{holder[1]} has {self.path} open; waiting {timeout} seconds for it", "warning")
                 is_waiting = True
             time.sleep(POLL_INTERVAL)
 
@@ -108,22 +103,23 @@ class Destination:
             Failure: The file is missing, cannot be opened, or lacks the tables of a run.
         """
         self.check_exists()
-        path = self.path
+        readable = self
         try:
             connection = self.connect(read_only=True, timeout=0)
         except FileInUse as error:
-            path = self.published
-            if not path.exists():
+            readable = Destination(self.published)
+            if not readable.path.exists():
                 raise Failure(
                     f"A run is writing to {self.path}. Try again when it has ended, or set TOUBIB_PUBLISH=true: "
                     "then each run leaves a copy that can be read during the next one."
                 ) from error
-            connection = self.connect(path, read_only=True)
+            connection = readable.connect(read_only=True)
         with connection:
             try:
                 yield connection
             except (duckdb.CatalogException, duckdb.BinderException) as error:
-                raise Failure(f"{path} lacks the tables of a finished run; `make init-db` makes them.") from error
+                message = f"{readable.path} lacks the tables of a finished run; `make init-db` makes them."
+                raise Failure(message) from error
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -19,14 +19,7 @@ def is_json() -> bool:
 
 
 def say(message: str, level: str = "info", logger: str = "toubib-connector", **fields: Any) -> None:
-    """Print a message.
-
-    Args:
-        message: One line of text.
-        level: As Meltano names it: `info`, `warning`, `error`, `critical`.
-        logger: The part of a run that it comes from.
-        fields: For machines, beside the message.
-    """
+    """Print a message, in JSON with the part of the run that it comes from and further fields."""
     if is_json():
         timestamp = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
         event = {"timestamp": timestamp, "level": level, "logger": logger, "event": message}

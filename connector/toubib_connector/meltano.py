@@ -37,11 +37,6 @@ def run_meltano(settings: Settings, job: str, **variables: str) -> None:
 
     Meltano itself shows the progress, by `logging.yaml`; its full log goes beside the destination.
 
-    Args:
-        settings: The user's settings.
-        job: A job or command of meltano.yml.
-        variables: Added to Meltano's environment.
-
     Raises:
         Failure: Meltano failed; the message is the error of the loader, the tap or dbt.
     """

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 
@@ -19,15 +18,8 @@ from toubib_connector.sql import query
 from toubib_connector.status import show_summary, show_warnings
 
 
-@dataclass(frozen=True)
-class Start:
-    """How a run begins.
-
-    Attributes:
-        job: The job of meltano.yml.
-        variables: For Meltano.
-        built_until: When the newest observation in the history was loaded.
-    """
+class Start(NamedTuple):
+    """A job of meltano.yml, variables for Meltano, and when the newest observation in the history was loaded."""
 
     job: str
     variables: dict[str, str]

@@ -57,11 +57,6 @@ def serve_schedules(destination: Destination, schedules: list[Schedule], command
     """Run by schedules, one run at a time, until SIGTERM or SIGINT, which also ends the run under way.
 
     A run that is due during another schedule's run starts afterwards; during its own schedule's run, it is skipped.
-
-    Args:
-        destination: The DuckDB file.
-        schedules: At least one.
-        command: Starts a run.
     """
     stopped = Event()
     running: list[subprocess.Popen[bytes]] = []

@@ -59,10 +59,7 @@ class Settings:
     publish: bool = False
 
     def check(self, project: Mapping[str, Any]) -> None:
-        """Check that a run honours every setting of the tap, the loader and Meltano.
-
-        Args:
-            project: meltano.yml.
+        """Check that a run honours every setting of the tap, the loader and Meltano, in `project` (meltano.yml), too.
 
         Raises:
             Failure: A setting is invalid, or would be ignored.
@@ -98,10 +95,7 @@ def load_dotenv() -> None:
 
 
 def locate(name: str) -> Destination:
-    """Return the destination that a setting names. Symbolic links are resolved.
-
-    Args:
-        name: A path. A relative one starts in the project's folder.
+    """Return the destination at a path. A relative one starts in the project's folder; symbolic links are resolved.
 
     Raises:
         Failure: It cannot be the path of a DuckDB file.

@@ -47,14 +47,7 @@ def write_report(destination: Destination) -> None:
 def draw_report(
     connection: duckdb.DuckDBPyConnection, runs: Sequence[Mapping[str, Any]], name: str, now: datetime
 ) -> str:
-    """Return the report as HTML.
-
-    Args:
-        connection: To a destination after a run.
-        runs: Newest first.
-        name: The destination's name.
-        now: The end of the charts, in UTC.
-    """
+    """Return the report as HTML. The charts end `now`, an instant in UTC; `runs` begin with the newest."""
     days = query(connection, "days", now=now)
     step = 1 + len(days) // MOST_BARS
     return PAGE.render(
