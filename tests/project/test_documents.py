@@ -161,14 +161,6 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
             assert not heading or heading in {title.lower().replace(" ", "-") for title in headings}, link
 
 
-def test_the_readme_links_every_page_once() -> None:
-    text = (PROJECT / "README.md").read_text()
-    linked = re.findall(r"\]\(([^)\s]+)\)", text)
-    pages = [str(page.relative_to(PROJECT)) for page in PAGES if page.parent.name == "docs"]
-    pages += [str(page.relative_to(PROJECT)) for page in PROJECT.glob("[!.]*/README.md")]
-    assert {page: linked.count(page) for page in pages} == dict.fromkeys(pages, 1)
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_variable_that_a_page_names_is_read_somewhere(page: Path) -> None:
     read = "".join(

@@ -70,22 +70,3 @@ def test_new_columns_are_loaded_and_tracked_by_the_next_run(destination: Destina
         where patient_id = 3 order by 1
     """)
     assert versions == [(1, None, None, None, None), (2, "A-17", True, "Zoé", "O'Hara")]
-
-
-def test_a_new_column_is_tracked_where_every_run_reads_everything(destination: Destination, api: Api) -> None:
-    without = ("created_at", "updated_at")
-    api.offer("id", without=without, email=TEXT)
-    api.rows = [{"id": row["id"], "email": row["email"]} for row in api.rows]
-    load(destination, api)
-    api.offer("id", without=without, nullable=("insurance",), email=TEXT, insurance=TEXT)
-    for row in api.rows:
-        row["insurance"] = "A-16"
-    # without an `updated_at`, a value in a new column counts as a change
-    assert load(destination, api) == {"changed": 50}
-    api.rows[4]["insurance"] = "A-17"
-    assert load(destination, api) == {"changed": 1}
-    changes = "select patient_id, old, new from main.patient_changes where field = 'insurance' and old is not null"
-    assert destination.query(changes) == [(5, "A-16", "A-17")]
-    assert destination.query("select distinct kind from main.syncs") == [("full",)]
-    # repeated observations are dropped
-    assert destination.query("select count(*) from raw.patients") == [(50 + 50 + 1,)]

@@ -9,31 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fastapi import FastAPI, Response
 from story import Story
 from support import Destination, bundled_api
 
-from toubib_api.testing import serving
+from tap_toubib.testing import Api, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def api_that_answers(status: int, *, healthy: bool) -> FastAPI:
-    """An API of made-up patients that answers every request with one status, except `/health` if it is healthy."""
-    app = FastAPI(openapi_url=None)
-
-    @app.get("/openapi.json")
-    def document() -> dict[str, Any]:
-        return {"info": {"x-bundled-api": True}}
-
-    @app.get("/{path:path}")
-    def answer(path: str) -> Response:
-        if healthy and path == "health":
-            return Response('"OK"', media_type="application/json")
-        return Response('{"detail": "a secret"}', status, media_type="application/json")
-
-    return app
+@pytest.fixture
+def api() -> Iterator[Api]:
+    """A healthy API of made-up patients, which shows none."""
+    api = Api(document={"info": {"x-bundled-api": True}})
+    with serving(api):
+        yield api
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +58,9 @@ def said(destination: Destination, api_url: str) -> str:
 
 
 @pytest.mark.parametrize("status", [401, pytest.param(404, marks=pytest.mark.complete)])
-def test_patients_that_cannot_be_read_are_an_error_of_one_line(loaded: Destination, status: int) -> None:
-    with serving(api_that_answers(status, healthy=True)) as url:
-        line = said(loaded, url)
+def test_patients_that_cannot_be_read_are_an_error_of_one_line(loaded: Destination, api: Api, status: int) -> None:
+    api.before_each = lambda: api.fail(status, times=1, body=b'{"detail": "a secret"}')
+    line = said(loaded, api.url)
     assert f"answered {status}" in line
     assert "check" in line
 
@@ -90,14 +80,15 @@ def test_a_state_that_cannot_be_read_is_an_error_of_one_line(loaded: Destination
     shutil.copy(story.database, tmp_path)
     state = Path(f"{copy.path}.meltano.db")
     state.write_text("no database\n" * 1000)
-    with bundled_api(tmp_path / story.database.name) as api:
-        assert f"Error: Cannot read {state}: file is not a database" in said(copy, api.url)
+    with bundled_api(tmp_path / story.database.name) as bundled:
+        assert f"Error: Cannot read {state}: file is not a database" in said(copy, bundled.url)
         state.unlink()
-        assert copy.make("run", api_url=api.url).returncode == 0
+        assert copy.make("run", api_url=bundled.url).returncode == 0
         assert copy.changes() == {}
 
 
-def test_an_invalid_setting_is_an_error_of_one_line(loaded: Destination, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_setting_is_an_error_of_one_line(
+    loaded: Destination, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TAP_TOUBIB_PAGE_SIZE", "0")
-    with serving(api_that_answers(200, healthy=True)) as url:
-        assert "0 is less than the minimum of 2 in config['page_size']" in said(loaded, url)
+    assert "0 is less than the minimum of 2 in config['page_size']" in said(loaded, api.url)

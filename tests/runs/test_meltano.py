@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from support import PROJECT, bundled_api, run
+from support import PROJECT, bundled_api
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,22 +17,13 @@ if TYPE_CHECKING:
 def test_meltano_run_loads_into_the_destination_that_the_environment_names(
     tmp_path: Path, destination: Destination
 ) -> None:
-    destination.path.parent.mkdir()
     # a file that another run by hand, into the default destination, is about to load
     others = PROJECT / "data/destination.duckdb.work/batches/tap-toubib-patients-of-another-run.jsonl"
     others.parent.mkdir(parents=True, exist_ok=True)
     others.touch()
-    environment = {
-        "DESTINATION_DUCKDB_PATH": str(destination.path),
-        "MELTANO_DATABASE_URI": f"sqlite:///{tmp_path}/meltano.db",
-        "TAP_TOUBIB_BATCH_CONFIG_STORAGE_ROOT": f"file://{tmp_path}/batches",
-        "XDG_STATE_HOME": str(tmp_path),
-    }
     with bundled_api(tmp_path / "toubib.sqlite", 130) as api:
         for _ in range(2):
-            outcome = run(
-                PROJECT / ".venv/bin/meltano", "run", "tap-toubib", "target-duckdb", API_BASEURL=api.url, **environment
-            )
+            outcome = destination.meltano("run", "tap-toubib", "target-duckdb", API_BASEURL=api.url)
             assert outcome.returncode == 0, outcome.stdout
     assert others.exists()
     others.unlink()

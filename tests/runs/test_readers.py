@@ -90,12 +90,6 @@ def test_the_published_copy_keeps_its_mode_and_is_read_only(
     assert published.stat().st_mode & 0o777 == 0o440
 
 
-def test_without_the_setting_nothing_is_published(tmp_path: Path, api: Api) -> None:
-    other = Destination(tmp_path / "other.duckdb")
-    assert other.run("run", API_BASEURL=api.url).returncode == 0
-    assert not other.path.with_name("other.published.duckdb").exists()
-
-
 def test_status_works_while_the_file_is_being_written(destination: Destination) -> None:
     with duckdb.connect(str(destination.path)):
         outcome = destination.run("status")

@@ -10,29 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pytest
-from fastapi import FastAPI
-from story import MARKER, PATIENTS, TALKATIVE, TOKEN, Story
-from support import PROJECT, Destination
-from support import run as command
+from story import MARKER, PATIENTS, TALKATIVE, TOKEN, Story, find_leaks
+from support import Destination
 
-from toubib_api.testing import serving
 from toubib_connector.meltano_log.redaction import WITHHELD, Redaction
 
 if TYPE_CHECKING:
     from support import Api
-
-
-def find_leaks(destination: Destination, printed: str) -> list[str]:
-    """Return the places outside the database that contain the marker or the token."""
-    files = [path for path in destination.path.parent.rglob("*") if path.is_file() and path.suffix != ".duckdb"]
-    assert f"{destination.path.name}.meltano.db" in {path.name for path in files}
-    texts = {str(path): path.read_bytes() for path in files} | {"output": printed.encode()}
-    texts |= {f"{path} (token)": path.read_bytes() for path in destination.path.parent.glob("*.duckdb")}
-    return [
-        where
-        for where, text in texts.items()
-        if TOKEN.encode() in text or (MARKER.encode() in text and "(token)" not in where)
-    ]
 
 
 def log_of(destination: Destination) -> str:
@@ -68,27 +52,6 @@ def test_only_the_owner_can_read_the_files_of_a_run(story: Story) -> None:
     assert str(folder / "clinic.published.duckdb") in modes
 
 
-@pytest.mark.complete
-def test_a_record_that_cannot_be_loaded_is_not_quoted(destination: Destination) -> None:
-    bad = [{"id": 1, "email": {"nested": MARKER}}, {"id": 2, "created_at": MARKER}, {"id": MARKER}, MARKER]
-    app = FastAPI(openapi_url=None)
-
-    @app.get("/health")
-    def health() -> str:
-        return "OK"
-
-    @app.get("/v1/patients")
-    def patients() -> dict[str, Any]:
-        return {"data": bad, "meta": {"total_items": len(bad)}}
-
-    with serving(app) as url:
-        outcome = run(destination, url)
-    kept = f"select count(*) > 0 from raw.rejected_records where record like '%{MARKER}%'"
-    assert destination.query(kept) == [(True,)]
-    # an invalid id can hold anything
-    assert find_leaks(destination, outcome.stdout) == []
-
-
 def test_an_error_of_the_loader_is_shown_without_the_value(loaded: Destination, api: Api, story: Story) -> None:
     with duckdb.connect(str(loaded.path)) as connection:
         connection.execute("create unique index names on raw.patients (last_name, id)")
@@ -114,10 +77,7 @@ def test_an_error_of_dbt_is_shown_without_the_value(loaded: Destination, api: Ap
 @pytest.mark.complete
 def test_meltano_by_itself_withholds_the_value_too(loaded: Destination) -> None:
     break_the_transform(loaded)
-    environment = TALKATIVE | {"DESTINATION_DUCKDB_PATH": str(loaded.path), "DBT_LOG_PATH": f"{loaded.path}.work"}
-    environment |= {"DBT_TARGET_PATH": f"{loaded.path}.work/dbt"}
-    environment |= {"MELTANO_DATABASE_URI": f"sqlite:///{loaded.path}.meltano.db", "DBT_LOG_LEVEL_FILE": "none"}
-    outcome = command(PROJECT / ".venv/bin/meltano", "run", "dbt:build", **environment)
+    outcome = loaded.meltano("run", "dbt:build", DBT_LOG_LEVEL_FILE="none", **TALKATIVE)
     assert outcome.returncode != 0
     assert "Constraint Error: (withheld" in outcome.stdout
     assert MARKER not in outcome.stdout
@@ -136,19 +96,10 @@ root: {level: DEBUG, handlers: [console]}
 def test_patients_in_files_are_in_no_log_whatever_its_level(
     api: Api, destination: Destination, tmp_path: Path, maps: dict[str, Any]
 ) -> None:
-    destination.path.parent.mkdir()
     (tmp_path / "logging.yaml").write_text(ALL_OF_IT)
-    environment = TALKATIVE | {
-        "API_BASEURL": api.url,
-        "DESTINATION_DUCKDB_PATH": str(destination.path),
-        "MELTANO_DATABASE_URI": f"sqlite:///{tmp_path}/meltano.db",
-        "TAP_TOUBIB_BATCH_CONFIG_STORAGE_ROOT": f"file://{tmp_path}/batches",
-        "TAP_TOUBIB_STREAM_MAPS": json.dumps(maps),
-        "XDG_STATE_HOME": str(tmp_path),
-    }
-    meltano = str(PROJECT / ".venv/bin/meltano")
     verbosely = ("--log-level=debug", f"--log-config={tmp_path}/logging.yaml")
-    outcome = command(meltano, *verbosely, "run", "tap-toubib", "target-duckdb", **environment)
+    environment = TALKATIVE | {"API_BASEURL": api.url, "TAP_TOUBIB_STREAM_MAPS": json.dumps(maps)}
+    outcome = destination.meltano(*verbosely, "run", "tap-toubib", "target-duckdb", **environment)
     assert outcome.returncode == 0, outcome.stdout[-2000:]
     assert destination.query("select count(*) from raw.patients") == [(PATIENTS + 1,)]
     # Meltano logs each record at this level, as docs/operations.md says

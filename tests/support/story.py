@@ -146,3 +146,16 @@ def read_story(file: Path) -> Story:
 
 def write_story(story: Story, file: Path) -> None:
     file.write_text(json.dumps(asdict(story)))
+
+
+def find_leaks(destination: Destination, printed: str) -> list[str]:
+    """Return the places outside the database that contain the marker or the token."""
+    files = [path for path in destination.path.parent.rglob("*") if path.is_file() and path.suffix != ".duckdb"]
+    assert f"{destination.path.name}.meltano.db" in {path.name for path in files}
+    texts = {str(path): path.read_bytes() for path in files} | {"output": printed.encode()}
+    texts |= {f"{path} (token)": path.read_bytes() for path in destination.path.parent.glob("*.duckdb")}
+    return [
+        where
+        for where, text in texts.items()
+        if TOKEN.encode() in text or (MARKER.encode() in text and "(token)" not in where)
+    ]

@@ -21,7 +21,7 @@ from toubib_api.database import patients_table, prepare, transaction
 from toubib_api.testing import serving
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 PROJECT = Path(__file__).parents[2]
 CONNECTOR = PROJECT / ".venv/bin/toubib-connector"
@@ -109,6 +109,19 @@ class Destination:
                 start_new_session=True,
             )
 
+    def meltano(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run Meltano by itself; whatever it writes goes beside the file."""
+        self.path.parent.mkdir(exist_ok=True)
+        variables = {
+            "DESTINATION_DUCKDB_PATH": str(self.path),
+            "MELTANO_DATABASE_URI": f"sqlite:///{self.path}.meltano.db",
+            "TAP_TOUBIB_BATCH_CONFIG_STORAGE_ROOT": f"file://{self.path}.work/batches",
+            "DBT_TARGET_PATH": f"{self.path}.work/dbt",
+            "DBT_LOG_PATH": f"{self.path}.work",
+            "XDG_STATE_HOME": str(self.path.parent),
+        }
+        return run(PROJECT / ".venv/bin/meltano", *arguments, **variables, **environment)
+
     def runs(self) -> list[dict[str, Any]]:
         """Return the recorded runs, oldest first."""
         lines = Path(f"{self.path}.runs.jsonl").read_text().split("\n")
@@ -135,6 +148,13 @@ class Destination:
             relation = connection.sql(f"select * from {table} order by all")
             return [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
 
+    def patients(self) -> dict[int, dict[str, Any]]:
+        """Return the current patients by id, with the columns of the source."""
+        rows = {row.pop("patient_id"): row for row in self.rows("main.patients")}
+        for row in rows.values():
+            del row["observed_at"]
+        return rows
+
     def columns(self, table: str) -> dict[str, str]:
         """Return the type of each column."""
         with self.connect() as connection:
@@ -156,14 +176,14 @@ def kill(process: subprocess.Popen[bytes], whose: str = "") -> None:
                     part.kill()
 
 
-def as_loaded(patient: dict[str, Any]) -> dict[str, Any]:
-    """Return a patient of the API with the types of the destination."""
-    instants = {name: datetime.fromisoformat(patient[name]).astimezone(UTC) for name in ("created_at", "updated_at")}
-    return (
-        {name: value for name, value in patient.items() if name != "id"}
-        | {"patient_id": patient["id"], "date_of_birth": date.fromisoformat(patient["date_of_birth"])}
-        | instants
-    )
+def as_loaded(patients: Iterable[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    """Return patients of the API as `Destination.patients` does."""
+    return {
+        patient["id"]: {name: value for name, value in patient.items() if name != "id"}
+        | {"date_of_birth": date.fromisoformat(patient["date_of_birth"])}
+        | {name: datetime.fromisoformat(patient[name]).astimezone(UTC) for name in ("created_at", "updated_at")}
+        for patient in patients
+    }
 
 
 def run(*command: str | Path, typed: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
