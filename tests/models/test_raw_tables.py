@@ -1,13 +1,16 @@
-"""The models on unusual raw tables: types, names, new columns, wrong clocks, wrong data."""
+"""The models on unusual raw tables: types, names, new columns, wrong clocks, failed runs, wrong data."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pytest
 from support import PROJECT, Destination
+
+from toubib_connector.sql import query
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -306,6 +309,65 @@ def test_a_patient_without_created_at_is_new(raw: Raw) -> None:
     raw.build()
     query = (PROJECT / "transform/analyses/who_is_new_or_deleted.sql").read_text()
     assert [event for _, *event in raw.destination.query(query)] == [["created", 1]]
+
+
+def load_run(raw: Raw, hour: int, *patients: int, deleted: int = 0, kind: str = "changes") -> None:
+    """Append patients that changed, each created in the hour that is its id, and one that was deleted."""
+    tombstones = [{"id": str(deleted), "updated_at": "null", "_sdc_deleted_at": at(hour, 30)}] if deleted else []
+    changed = [{"id": str(key), "created_at": at(key), "email": f"'{hour}'"} for key in patients]
+    raw.load(hour, *changed, *tombstones, kind=kind)
+
+
+def numbers_of_last_run(raw: Raw, built_until: datetime | None = None) -> dict[str, Any]:
+    """Return the numbers that are not 0, of a run whose bookmark was at 8 o'clock."""
+    raw.execute(f"update raw.syncs set bookmark_before = {at(8)} where started_at = {at(20)}")
+    raw.build()
+    with raw.destination.connect() as connection:
+        [numbers] = query(connection, "last_run", built_until=built_until)
+    return {name: number for name, number in numbers.items() if number}
+
+
+def build(raw: Raw) -> datetime:
+    """Build, and return when the newest observation was loaded."""
+    raw.build()
+    [(built_until,)] = raw.destination.query("select built_until from bookkeeping.builds")
+    assert isinstance(built_until, datetime)
+    return built_until
+
+
+def test_a_run_that_found_nothing_has_no_numbers(raw: Raw) -> None:
+    load_run(raw, 10, 1, 2)
+    built_until = build(raw)
+    load_run(raw, 20)
+    raw.execute(f"update raw.syncs set records = 7, rejected = 1, requests = 4 where started_at = {at(20)}")
+    passed_on = {"kind": "changes", "read": 7, "rejected": 1, "requests": 4}
+    assert numbers_of_last_run(raw, built_until) == passed_on | {"patients": 2}
+
+
+def test_each_patient_counts_for_one_kind_of_change(raw: Raw) -> None:
+    load_run(raw, 10, 1, 2, 3, 4)
+    load_run(raw, 12, deleted=4)
+    built_until = build(raw)
+    load_run(raw, 15, 1, kind="")
+    load_run(raw, 20, 2, 4, 9, 5, deleted=3)
+    # 4 returned; 5 was created before the bookmark of the run before, which missed it
+    expected = {"new": 1, "changed": 2, "deleted": 1, "returned": 1, "recovered": 1, "patients": 5}
+    assert numbers_of_last_run(raw, built_until) == expected | {"kind": "changes"}
+
+
+def test_a_run_counts_the_changes_that_a_failed_run_had_loaded(raw: Raw) -> None:
+    load_run(raw, 10, 1, 2)
+    built_until = build(raw)
+    load_run(raw, 15, 1, 11, 12, deleted=2, kind="")
+    load_run(raw, 20, 13)
+    expected = {"kind": "changes", "new": 3, "changed": 1, "deleted": 1, "patients": 4}
+    assert numbers_of_last_run(raw, built_until) == expected
+
+
+def test_a_first_load_in_two_parts_counts_all_patients(raw: Raw) -> None:
+    load_run(raw, 15, 1, 2, 9, kind="")
+    load_run(raw, 20, 10, 11, kind="first_load")
+    assert numbers_of_last_run(raw) == {"kind": "first_load", "new": 5, "patients": 5}
 
 
 MUTATIONS = {

@@ -1,4 +1,4 @@
-"""The lines that runs leave, however they end, and the numbers in them."""
+"""The lines that runs leave, however they end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from support import Destination as Commands
 from toubib_connector.destination import Destination
 from toubib_connector.errors import Failure
 from toubib_connector.runs import append_run, read_runs, record_run
-from toubib_connector.sql import query
 
 MARKER = "Marker7f3a"
 
@@ -108,78 +107,3 @@ def test_a_first_run_that_fails_leaves_a_line_and_nothing_else(tmp_path: Path) -
     assert f"Error: {run['reason']}" == outcome.stdout.splitlines()[-1]
     assert (run["outcome"], run["trigger"]) == ("failed", "hourly")
     assert file.stat().st_mode & 0o777 == 0o600
-
-
-TABLES = """
-create schema raw;
-create table raw.patients (id bigint, _sdc_sync_started_at timestamptz, _sdc_batched_at timestamptz,
-  _sdc_deleted_at timestamptz);
-create table main.patients (patient_id bigint);
-create table main.patients_history (
-  patient_id bigint, version_number bigint, ended_by varchar, created_at timestamptz, sync_started_at timestamptz
-);
-create table main.syncs (
-  started_at timestamptz, kind varchar, bookmark_before timestamptz, records bigint, rejected bigint, requests bigint
-);
-"""
-
-
-def day(number: int) -> str:
-    return f"2024-01-{number:02} 00:00:00+00"
-
-
-def numbers(observations: dict[int, set[int]], deletions: dict[int, set[int]], built_until: int | None) -> Any:
-    """Return the numbers of the run of day 20. Patients are given by the day of the run that observed or missed them.
-
-    Patients have the id of the day on which they were created at the source. The run of day 15 has failed.
-    """
-    with duckdb.connect() as connection:
-        connection.execute(TABLES)
-        for started_at, kind in ((10, "first_load"), (20, "changes")):
-            values = [day(started_at), kind, day(8) if kind == "changes" else None]
-            connection.execute("insert into main.syncs values (?, ?, ?, 7, 1, 4)", values)
-        events = sorted(
-            (run, is_deleted, patient)
-            for is_deleted, runs in ((False, observations), (True, deletions))
-            for run, patients in runs.items()
-            for patient in patients
-        )
-        versions: dict[int, list[list[Any]]] = {}
-        for run, is_deleted, patient in events:
-            deleted_at = day(run) if is_deleted else None
-            connection.execute("insert into raw.patients values (?, $2, $2, $3)", [patient, day(run), deleted_at])
-            history = versions.setdefault(patient, [])
-            if history:
-                history[-1][2] = history[-1][2] or ("deletion" if is_deleted else "change")
-            if not is_deleted:
-                history.append([patient, len(history) + 1, None, day(patient), day(run)])
-        for history in versions.values():
-            for version in history:
-                connection.execute("insert into main.patients_history values (?, ?, ?, ?, ?)", version)
-            if history[-1][2] is None:
-                connection.execute("insert into main.patients values (?)", history[-1][:1])
-        [row] = query(connection, "last_run", built_until=built_until and datetime.fromisoformat(day(built_until)))
-        return row
-
-
-RUN = {"kind": "changes", "read": 7, "rejected": 1, "requests": 4}
-NOTHING = dict.fromkeys(("new", "changed", "deleted", "returned", "recovered"), 0)
-
-
-def test_a_run_that_found_nothing_brought_nothing() -> None:
-    assert numbers({10: {1, 2}}, {}, 10) == RUN | NOTHING | {"patients": 2}
-    assert numbers({}, {}, None) == RUN | NOTHING | {"patients": 0}
-
-
-def test_each_patient_counts_for_one_kind_of_change() -> None:
-    observations = {10: {1, 2, 3, 4}, 15: {1}, 20: {2, 4, 9, 5}}
-    # 4 was deleted and returned; 5 was created before the bookmark of the run before, which missed it
-    expected = {"new": 1, "changed": 2, "deleted": 1, "returned": 1, "recovered": 1, "patients": 5}
-    assert numbers(observations, {12: {4}, 20: {3}}, 12) == RUN | expected
-
-
-def test_a_run_counts_the_changes_that_a_failed_run_had_loaded() -> None:
-    observations = {10: {1, 2}, 15: {1, 11, 12}, 20: {13}}
-    assert numbers(observations, {15: {2}}, 10) == RUN | NOTHING | {"new": 3, "changed": 1, "deleted": 1, "patients": 4}
-    # a first load in two parts
-    assert numbers({15: {1, 2, 9}, 20: {10, 11}}, {}, None)["new"] == 5
