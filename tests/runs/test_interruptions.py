@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -25,7 +26,7 @@ from toubib_connector.destination import Destination as Writable
 from toubib_connector.meltano import read_states
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from fastapi import Request, Response
 
@@ -44,9 +45,9 @@ def find_checkpoint(destination: Destination) -> int:
     return max((state["checkpoint"]["offset"] for state in states if "checkpoint" in state), default=0)
 
 
-def wait_for_checkpoint(destination: Destination, run: subprocess.Popen[bytes], after: int = 0) -> None:
-    """Wait until a run has loaded patients and remembered it."""
-    while find_checkpoint(destination) <= after:
+def wait_until(condition: Callable[[], bool], run: subprocess.Popen[bytes]) -> None:
+    """Wait until a condition holds, during a run."""
+    while not condition():
         assert run.poll() is None, "the run ended too early"
         time.sleep(0.01)
 
@@ -65,7 +66,7 @@ def test_a_stopped_run_ends_at_once_and_says_what_it_keeps(
 ) -> None:
     printed = tmp_path / "printed"
     stopped = destination.start("run", output=printed, API_BASEURL=api.url)
-    wait_for_checkpoint(destination, stopped)
+    wait_until(lambda: any(read_states(Writable(destination.path)).values()), stopped)
     stopped.send_signal(signum)
     assert stopped.wait(timeout=60) == 128 + signum
     assert parts_of_runs(destination) == []
@@ -115,10 +116,11 @@ def test_after_each_of_six_kills_a_first_load_goes_on_from_its_checkpoint_and_lo
         for number in range(6):
             before = find_checkpoint(destination)
             run = destination.start("run", API_BASEURL=api.url)
-            wait_for_checkpoint(destination, run, before)
+            wait_until(lambda: find_checkpoint(destination) > before, run)  # noqa: B023 (called at once)
             kill(run, ("", "/tap-toubib ", "/target-duckdb")[number % 3])
-            read = [int(offset) for offset in re.findall(r"offset=(\d+)&limit=100&sort_field=id", " ".join(pages))]
-            assert min(read) == before
+            offsets = re.findall(r"offset=(\d+)&limit=100&sort_field=id", str(pages))
+            assert min(map(int, offsets)) == before
+            # what the kill left of the run is to end by itself
             while run.poll() is None:
                 pages.clear()
                 time.sleep(0.01)
