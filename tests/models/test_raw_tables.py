@@ -117,8 +117,8 @@ def test_ids_can_be_texts_and_become_texts(raw: Raw) -> None:
 
 
 def test_a_column_can_have_any_name(raw: Raw) -> None:
-    names = ["prénom.b", "select", "1st", "at", "content", "position", "era", "field", "patient", "seen_at", "is_deletion"]
-    names += ["started_at", "kind", "old", "versions"]
+    names = ["prénom.b", "select", "1st", "at", "content", "position", "era", "field", "patient", "seen_at"]
+    names += ["is_deletion", "started_at", "kind", "old", "versions"]
     # the history has these names itself
     taken = ["patient_version_id", "patient_id", "observed_at", "sync_started_at", "version_number", "valid_from"]
     taken += ["valid_to", "is_current", "ended_by"]
