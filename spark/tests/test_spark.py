@@ -12,7 +12,7 @@ import duckdb
 import pytest
 from cluster import VENV, cluster, configure
 from dbt_process import Dbt
-from observations import PATIENTS, TIED, TRUE, append, rows_of, runs_of, true_rows_of
+from observations import PATIENTS, TRUE, append, rows_of, runs_of, true_rows_of
 from support import PROJECT, Destination, bundled_api, run
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ TABLES = {
 def in_duckdb(tmp_path_factory: pytest.TempPathFactory) -> list[Destination]:
     """The DuckDB file after each build."""
     rng = random.Random(4)  # noqa: S311 -- no secret
-    seen = [rows_of(patient, rng) for patient in (*PATIENTS, *TIED)] + [true_rows_of(patient, rng) for patient in TRUE]
+    seen = [rows_of(patient, rng) for patient in PATIENTS] + [true_rows_of(patient, rng) for patient in TRUE]
     folder = tmp_path_factory.mktemp("duckdb")
     destination = Destination(folder / "destination.duckdb")
     with Dbt(folder) as dbt:

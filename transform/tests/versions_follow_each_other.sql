@@ -1,6 +1,6 @@
 -- No interval is empty or overlaps. Every version but the first follows one that has ended: after a change, at once and
 -- with different content.
-with versions as (
+with versions as not materialized (
   select
     *,
     struct_pack(*columns(* exclude ({{ version_columns() }}, patient_id, observed_at, updated_at))) as content
@@ -11,7 +11,10 @@ with versions as (
 select versions.patient_version_id
 from versions
 left join versions as previous
-  on versions.patient_id = previous.patient_id and versions.version_number - 1 = previous.version_number
+  on
+    versions.patient_id = previous.patient_id
+    and versions.version_number - 1 = previous.version_number
+    and not previous.is_current
 where
   versions.valid_to <= versions.valid_from
   or versions.is_current is distinct from (versions.valid_to is null)
