@@ -118,10 +118,13 @@ def schedule(settings: Settings) -> None:
 
 
 @main.command()
+@click.option("--check", is_flag=True, help="Exit with 1 if the last run failed.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for a monitor.")
 @click.pass_obj
-def status(settings: Settings) -> None:
+def status(settings: Settings, /, *, check: bool, as_json: bool) -> None:
     """Show the last runs, how old the data are, and how many."""
-    show_status(settings.destination)
+    is_healthy = show_status(settings.destination, as_json=as_json)
+    sys.exit(check and not is_healthy)
 
 
 @main.command()

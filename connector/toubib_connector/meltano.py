@@ -32,10 +32,11 @@ STOP_TIMEOUT = 5
 """Seconds that a stopped Meltano has to end by itself."""
 
 
-def run_meltano(settings: Settings, job: str, **variables: str) -> None:
+def run_meltano(settings: Settings, job: str, run: dict[str, Any] | None = None, **variables: str) -> None:
     """Run a job on a locked destination. A signal ends it, and then this process.
 
-    Meltano itself shows the progress, by `logging.yaml`; its full log goes beside the destination.
+    Meltano itself shows the progress, by `logging.yaml`; its full log goes beside the destination. Its progress is
+    added to the line of the run.
 
     Raises:
         Failure: Meltano failed; the message is the error of the loader, the tap or dbt.
@@ -52,28 +53,32 @@ def run_meltano(settings: Settings, job: str, **variables: str) -> None:
     options = [f"--env-file={os.devnull}", f"--log-config={PROJECT / 'logging.yaml'}"]
     # this process holds the lock, so a run that Meltano takes for active was killed
     command = [str(Path(sys.executable).with_name("meltano")), *options, "run", "--force", job]
-    with destination.log.open("w") as log:
-        exit_code = run_until_stopped(
-            command,
-            cwd=PROJECT,
-            env=make_environment(settings) | variables,
-            stderr=None if settings.is_verbose else log,
-            close_fds=False,
-        )
+    kept: dict[str, Any] = {}
+    try:
+        with destination.log.open("w") as log:
+            exit_code = run_until_stopped(
+                command,
+                cwd=PROJECT,
+                env=make_environment(settings) | variables,
+                stderr=None if settings.is_verbose else log,
+                close_fds=False,
+            )
+    finally:
+        # missing if Meltano did not start, incomplete if the disk was full
+        with suppress(FileNotFoundError, ValueError):
+            kept = json.loads((destination.scratch / "progress.json").read_text())
+        if run is not None:
+            run |= {
+                "read": kept.get("patients_read"),
+                "tests": kept.get("tests_passed"),
+                "steps": kept.get("steps", {}),
+            }
     if exit_code:
-        reason = read_progress(destination)["reason"] or f"meltano run {job} ended with exit code {exit_code}"
+        reason = kept.get("reason") or f"meltano run {job} ended with exit code {exit_code}"
         if found := HOLDER.search(reason):
             reason = f"{found[1]} has {destination.path} open. Close it there and run again"
         reason = reason.removeprefix("Error: ").replace(str(destination.path_for_tools), str(destination.path))
         raise Failure(reason, None if settings.is_verbose else destination.log)
-
-
-def read_progress(destination: Destination) -> dict[str, Any]:
-    """Return what Meltano's display has kept: the reason of a failure, the patients read, the tests passed."""
-    # missing if Meltano did not start, incomplete if the disk was full
-    with suppress(FileNotFoundError, ValueError):
-        return dict(json.loads((destination.scratch / "progress.json").read_text()))
-    return dict.fromkeys(("reason", "read", "tests"))
 
 
 def make_environment(settings: Settings) -> dict[str, str]:

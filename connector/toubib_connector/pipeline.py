@@ -11,7 +11,7 @@ import duckdb
 from toubib_connector.api import Api, choose_api
 from toubib_connector.errors import Failure
 from toubib_connector.log import say
-from toubib_connector.meltano import STATE_ID, read_progress, read_states, remove_states, run_meltano
+from toubib_connector.meltano import STATE_ID, read_states, remove_states, run_meltano
 from toubib_connector.runs import record_run
 from toubib_connector.settings import Settings, read_project
 from toubib_connector.sql import query
@@ -41,11 +41,7 @@ def run_pipeline(settings: Settings) -> None:
             with destination.lock():
                 with destination.connect() as connection:
                     start = prepare(connection, settings, api)
-                try:
-                    run_meltano(settings, start.job, **start.variables)
-                finally:
-                    progress = read_progress(destination)
-                    run |= {"read": progress["read"], "tests": progress["tests"]}
+                _run_job(settings, start, run)
                 with destination.connect(read_only=not settings.publish) as connection:
                     run.update(query(connection, "last_run", built_until=start.built_until)[0])
                     show_warnings(connection)
@@ -99,3 +95,26 @@ def _find(connection: duckdb.DuckDBPyConnection, name: str, **parameters: Any) -
     with suppress(duckdb.CatalogException):
         return next(iter(query(connection, name, **parameters)), {})
     return {}
+
+
+def _run_job(settings: Settings, start: Start, run: dict[str, Any]) -> None:
+    """Run Meltano's job, and add its progress to the run's line. If it fails, report the patients that are kept."""
+    try:
+        run_meltano(settings, start.job, run, **start.variables)
+    except (Failure, SystemExit) as error:
+        loaded = 0
+        count = "select count(distinct id) from raw.patients where _sdc_batched_at >= ?"
+        with (
+            suppress(duckdb.Error, Failure),
+            settings.destination.connect(read_only=True, timeout=0) as connection,
+        ):
+            loaded = int(*connection.execute(count, [run["started_at"]]).fetchone() or ())
+        kept = "nothing was loaded"
+        if loaded:
+            kept = f"{loaded:,} patients were loaded and are kept; the next run goes on from there"
+        if isinstance(error, SystemExit):
+            run["reason"] = f"Stopped: {kept}"
+            say(run["reason"], "warning")
+        elif loaded:
+            raise Failure(f"{error.message.rstrip('.')}. {kept}", error.log) from error
+        raise

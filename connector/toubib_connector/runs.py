@@ -1,4 +1,20 @@
-"""The runs of a destination: a line for each in `<file>.runs.jsonl`, which needs no lock."""
+"""The runs of a destination: a line for each in `<file>.runs.jsonl`, which needs no lock.
+
+| key | value |
+|---|---|
+| started_at, ended_at | instants |
+| outcome | `succeeded`, `failed` or `stopped` |
+| reason | why the run failed or was stopped, in one line without a patient's value; otherwise null |
+| trigger | `manual`, or the name of the schedule |
+| kind | `first_load`, `changes` or `full`; null where the run did not read to the end |
+| read | patients read, if known |
+| new, changed, deleted, returned, recovered | patients; null where nothing was built |
+| rejected, requests | records that did not fit, requests to the API |
+| patients | current patients after the run |
+| tests | tests of the data that passed |
+| seconds | of the whole run |
+| steps | seconds of each step, by its name |
+"""
 
 from __future__ import annotations
 
@@ -11,21 +27,12 @@ from typing import Any
 
 from toubib_connector.destination import Destination
 from toubib_connector.errors import Failure, fail_in_one_line
-from toubib_connector.log import say
-
-CHANGES = ("new", "changed", "deleted", "returned", "recovered")
-"""Kinds of changes to patients."""
 
 KEYS = (
-    *("started_at", "ended_at", "seconds"),
-    "outcome",  # succeeded, failed or stopped
-    "reason",  # of a failure, in one line without a patient's value
-    "trigger",  # manual, or the name of the schedule
-    "kind",  # first_load, changes or full
-    *("read", *CHANGES, "patients"),  # numbers of patients; the last one is of current ones after the run
-    *("rejected", "requests", "tests"),  # records that did not fit, requests to the API, data tests that passed
+    *("started_at", "ended_at", "outcome", "reason", "trigger", "kind", "read"),
+    *("new", "changed", "deleted", "returned", "recovered"),
+    *("rejected", "requests", "patients", "tests", "seconds", "steps"),
 )
-"""Of a line. What a run did not come to is null."""
 
 
 @contextmanager
@@ -37,17 +44,14 @@ def record_run(destination: Destination, trigger: str) -> Iterator[dict[str, Any
     """
     started = time.monotonic()
     run: dict[str, Any] = dict.fromkeys(KEYS)
-    run |= {"started_at": datetime.now(UTC), "outcome": "succeeded", "trigger": trigger}
+    run |= {"started_at": datetime.now(UTC), "outcome": "succeeded", "trigger": trigger, "steps": {}}
     try:
         with fail_in_one_line():
             yield run
-    except SystemExit:
-        run |= {"outcome": "stopped", "reason": "Stopped: what was loaded is kept; the next run goes on from there"}
-        say(run["reason"], "warning")
-        raise
-    except Exception as error:
+    except BaseException as error:
+        run["outcome"] = "stopped" if isinstance(error, SystemExit | KeyboardInterrupt) else "failed"
         # an unforeseen exception can quote anything
-        run |= {"outcome": "failed", "reason": error.message if isinstance(error, Failure) else type(error).__name__}
+        run["reason"] = run["reason"] or (error.message if isinstance(error, Failure) else type(error).__name__)
         raise
     finally:
         run |= {"ended_at": datetime.now(UTC), "seconds": round(time.monotonic() - started, 1)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
 from collections.abc import Mapping
@@ -15,10 +16,14 @@ from rich.console import Console
 from rich.table import Table
 
 from toubib_connector.destination import Destination
+from toubib_connector.errors import Failure
 from toubib_connector.log import is_json, say
-from toubib_connector.runs import CHANGES, read_runs
+from toubib_connector.runs import read_runs
 from toubib_connector.settings import DEFAULT_FILE, PROJECT
 from toubib_connector.sql import query
+
+CHANGES = ("new", "changed", "deleted", "returned", "recovered")
+"""Kinds of changes to patients."""
 
 
 def describe_changes(counts: Mapping[str, Any]) -> str:
@@ -53,27 +58,48 @@ def show_summary(run: Mapping[str, Any], destination: Destination) -> None:
         click.echo(f"In {file}\nQuery it: make sql{variable}\nSee it: make report{variable}")
 
 
-def show_status(destination: Destination) -> None:
+def show_status(destination: Destination, *, as_json: bool = False) -> bool:
     """Print the last runs, the failed ones included, how old the data are, and how many.
 
+    Args:
+        destination: If it cannot be read, only the runs are shown.
+        as_json: One JSON object, for a monitor.
+
+    Returns:
+        Whether the last run succeeded; True if there is none.
+
     Raises:
-        Failure: The file cannot be read; the runs are printed before.
+        Failure: There is no run, and the file cannot be read.
     """
-    if runs := read_runs(destination, 10):
+    runs = read_runs(destination, 10)
+    is_healthy = not runs or runs[0]["outcome"] == "succeeded"
+    totals: dict[str, Any] = {}
+    missing = "Nothing was loaded yet; `make run` loads the patients."
+    try:
+        with destination.connect_for_reading() as connection:
+            totals = dict(*query(connection, "totals"))
+    except Failure as error:
+        if not runs:
+            raise
+        missing = error.message
+    if as_json:
+        status = {"is_healthy": is_healthy, "last_run": next(iter(runs), None)} | totals
+        click.echo(json.dumps(status, default=datetime.isoformat))
+        return is_healthy
+    if runs:
         _show_runs(runs)
-    with destination.connect_for_reading() as connection:
-        totals = next(iter(query(connection, "totals")), None)
-    if totals is None:
-        say("Nothing was loaded yet; `make run` loads the patients.", "warning")
-        return
-    as_of = totals["source_as_of"].replace(microsecond=0)
-    age = datetime.now(UTC).replace(microsecond=0) - as_of
-    say(f"The source as of {as_of:%Y-%m-%d %H:%M:%S} UTC, {age} ago: {totals['source_patients']:,} patients")
-    say(
-        "The destination: {patients:,} current patients, {versions:,} versions, {observations:,} observations, "
-        "{rejected:,} rejected records".format_map(totals)
-    )
-    say(f"{destination.path} has {destination.path.stat().st_size / 1e6:.1f} MB")
+    if totals:
+        as_of = totals["source_as_of"].replace(microsecond=0)
+        age = datetime.now(UTC).replace(microsecond=0) - as_of
+        say(f"The source as of {as_of:%Y-%m-%d %H:%M:%S} UTC, {age} ago: {totals['source_patients']:,} patients")
+        say(
+            "The destination: {patients:,} current patients, {versions:,} versions, {observations:,} observations, "
+            "{rejected:,} rejected records".format_map(totals)
+        )
+        say(f"{destination.path} has {destination.path.stat().st_size / 1e6:.1f} MB")
+    else:
+        say(missing, "warning")
+    return is_healthy
 
 
 def _show_runs(runs: list[dict[str, Any]]) -> None:
@@ -93,9 +119,10 @@ def _show_runs(runs: list[dict[str, Any]]) -> None:
             style="" if run["outcome"] == "succeeded" else "red",
         )
     Console(highlight=False).print(table)
-    for run in runs:
-        if run["reason"]:
-            say("The run of {started_at:%d %b %H:%M:%S} {outcome}: {reason}".format_map(run))
+    # each reason once: a service may be down for a day
+    reasons = {run["reason"]: run for run in reversed(runs) if run["reason"]}
+    for run in reversed(reasons.values()):
+        say("The run of {started_at:%d %b %H:%M:%S} {outcome}: {reason}".format_map(run))
 
 
 def show_tables(connection: duckdb.DuckDBPyConnection) -> None:

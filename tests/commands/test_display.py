@@ -14,6 +14,7 @@ from story import PATIENTS, Story
 from support import CONNECTOR, PROJECT, Api, Destination, run
 
 from toubib_connector.destination import Destination as Commands
+from toubib_connector.log import say
 from toubib_connector.status import show_summary, show_warnings
 
 DEAD = "http://127.0.0.1:1"
@@ -119,6 +120,18 @@ def test_of_many_rejected_records_some_are_named(capsys: pytest.CaptureFixture[s
     assert rejected.count("(email)") == 20
     assert rejected.endswith(", 1,204 others")
     assert difference == "Warning: The source has 2 patients, the destination 1"
+
+
+def test_a_message_wraps_by_word_at_a_terminal_only(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    message = "A long message that has more words than a line holds"
+    say(message)
+    assert capsys.readouterr().out == f"{message}\n"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    say(message)
+    assert "more words than\na line holds" in capsys.readouterr().out
 
 
 EMIT = """

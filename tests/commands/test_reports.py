@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from datetime import UTC, datetime, timedelta
@@ -75,7 +76,7 @@ def test_status_without_runs_or_a_file_says_so(
     assert outcome.returncode == 1
     assert outcome.stdout == f"Error: {destination.path} does not exist yet; `make run` creates it.\n"
     make_database(tmp_path / "clinic.duckdb", NOON)
-    show_status(Commands(tmp_path / "clinic.duckdb"))
+    assert show_status(Commands(tmp_path / "clinic.duckdb"))
     assert capsys.readouterr().out == "Nothing was loaded yet; `make run` loads the patients.\n"
 
 
@@ -86,12 +87,38 @@ def test_status_shows_failed_runs_in_80_columns_where_nothing_else_can_be_read(
     for hour in range(12):
         failed = {"outcome": "failed", "reason": "down", "trigger": "weekly-full", "kind": "first_load"}
         append_run(commands, make_run(NOON + timedelta(hours=hour), hour, 12) | failed | {"changed": 1_000_000})
-    with pytest.raises(Failure, match=f"{commands.path} does not exist yet"):
-        show_status(commands)
+    assert not show_status(commands)
     lines = capsys.readouterr().out.splitlines()
-    assert max(map(len, lines)) <= 80
+    assert max(map(len, lines[:-1])) <= 80
     assert sum(line.startswith("15 Jun ") and " failed " in line for line in lines) == 10
     assert "The run of 15 Jun 23:05:00 failed: down" in lines
+    assert lines[-1] == f"{commands.path} does not exist yet; `make run` creates it."
+
+
+@pytest.mark.parametrize(("outcome", "is_healthy"), [("succeeded", True), ("failed", False), ("stopped", False)])
+def test_a_monitor_gets_one_object(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], outcome: str, *, is_healthy: bool
+) -> None:
+    commands = Commands(tmp_path / "clinic.duckdb")
+    make_database(commands.path, NOON, 1)
+    append_run(commands, make_run(NOON, 1, 1) | {"outcome": outcome})
+    assert show_status(commands, as_json=True) == is_healthy
+    status = json.loads(capsys.readouterr().out)
+    assert status["is_healthy"] == is_healthy
+    assert status["last_run"]["outcome"] == outcome
+    assert status["patients"] == status["source_patients"] > 5000
+    assert datetime.fromisoformat(status["source_as_of"]) <= NOON
+    assert status["last_run"]["started_at"] == NOON.isoformat()
+
+
+def test_status_fails_after_a_failed_run_if_asked(tmp_path: Path) -> None:
+    destination = Destination(tmp_path / "clinic.duckdb")
+    make_database(destination.path, NOON, 1)
+    append_run(Commands(destination.path), make_run(NOON, 9, 9))
+    assert destination.run("status", "--check").returncode == 0
+    append_run(Commands(destination.path), make_run(NOON, 10, 9) | {"outcome": "failed", "reason": "down"})
+    assert destination.run("status", "--check").returncode == 1
+    assert destination.run("status").returncode == 0
 
 
 def test_the_report_is_one_file_that_loads_nothing_in_any_locale(story: Story, tmp_path: Path) -> None:

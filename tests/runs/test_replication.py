@@ -108,3 +108,5 @@ def test_the_runs_are_lines_beside_the_file(story: Story) -> None:
     assert (first["kind"], first["patients"], first["trigger"]) == ("first_load", PATIENTS, "manual")
     assert (second["read"], second["rejected"], second["patients"]) == (6, 0, PATIENTS + 1)
     assert (third["kind"], third["read"]) == ("changes", 0)
+    for run in (first, second, third):
+        assert 0 < run["steps"]["load"] < run["seconds"]

@@ -66,7 +66,8 @@ def test_a_run_leaves_a_line_with_its_numbers(destination: Destination) -> None:
         ),
         (Failure("the API is down"), "failed", "the API is down"),
         (KeyError(MARKER), "failed", "KeyError"),
-        (SystemExit(143), "stopped", "Stopped: what was loaded is kept; the next run goes on from there"),
+        (SystemExit(143), "stopped", "SystemExit"),
+        (KeyboardInterrupt(), "stopped", "KeyboardInterrupt"),
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -72,6 +72,7 @@ def test_an_error_of_dbt_is_shown_without_the_value(loaded: Destination, api: Ap
     recorded = loaded.runs()[-1]
     assert recorded["outcome"] == "failed"
     assert "Constraint Error: (withheld" in recorded["reason"]
+    assert recorded["reason"].endswith("2 patients were loaded and are kept; the next run goes on from there")
 
 
 @pytest.mark.complete

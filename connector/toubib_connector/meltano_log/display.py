@@ -71,7 +71,7 @@ class Display(logging.Handler):
         self._errors: dict[str, str] = {}
         self._last_of_loader = ""
         self._has_loader_failed = False
-        self._kept: dict[str, Any] = {"reason": None, "read": None, "tests": 0}
+        self._kept: dict[str, Any] = {"reason": None, "patients_read": None, "tests_passed": 0, "steps": {}}
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show a record if it is for people. A failure of the display does not fail the run."""
@@ -128,20 +128,24 @@ class Display(logging.Handler):
         done, total, rate = event["done"], event.get("total"), event.get("rate")
         count = (f"{done:,} of {total:,}" if total else f"{done:,}") + (f" ({rate:,.0f}/s)" if rate else "")
         self._live.update(self._tasks[plugin], completed=done, total=total, count=count)
-        self._kept["tests"] += event.get("is_passed_test", False)
+        self._kept["tests_passed"] += event.get("is_passed_test", False)
         if plugin == TAP:
-            self._kept["read"] = done
+            self._kept["patients_read"] = done
             if self._live.disable and total and 100 * done / total >= self._next_percent:
                 self._next_percent = 100 * done // total + LINE_EVERY
                 say(event["event"], logger=plugin)
 
     def _end(self, plugin: str, seconds: float) -> None:
+        step, steps = "load" if plugin == TAP else "build", self._kept["steps"]
+        # after a full refresh, dbt also compacts raw
+        steps[step] = round(steps.get(step, 0) + seconds, 1)
         if self._live.disable:
             say(f"{LABELS[plugin]} in {seconds:.1f} seconds", logger=plugin)
         if plugin == TAP:
             task = self._live.tasks[self._tasks[TAP]]
-            count = f"{task.total:,.0f}" if task.total else ""
-            self._live.update(task.id, total=task.total or 1, completed=task.total or 1, count=count)
+            number = task.total or task.completed
+            count = f"{number:,.0f}" if number else ""
+            self._live.update(task.id, total=number or 1, completed=number or 1, count=count)
             self._start(DBT)
 
     def _keep_error(self, plugin: str, event: dict[str, Any]) -> None:

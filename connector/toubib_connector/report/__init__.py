@@ -12,9 +12,9 @@ import duckdb
 from jinja2 import Environment, StrictUndefined
 
 from toubib_connector.destination import Destination
-from toubib_connector.runs import CHANGES, read_runs
+from toubib_connector.runs import read_runs
 from toubib_connector.sql import query
-from toubib_connector.status import describe_changes
+from toubib_connector.status import CHANGES, describe_changes
 
 PAGE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined).from_string(
     Path(__file__).with_name("page.html").read_text(encoding="utf-8")
@@ -54,8 +54,9 @@ def draw_report(
         name=name,
         now=now,
         totals=next(iter(query(connection, "totals")), {}),
-        runs=[_describe_run(run) for run in runs[:10]],
+        runs=runs,
         rejected=query(connection, "rejected"),
+        describe_changes=describe_changes,
         linear=float,
         logarithmic=log1p,
         patients=[
@@ -65,15 +66,6 @@ def draw_report(
         changes_by_day=[_make_bar(f"{day['day']:%d %b %Y}", day) for day in days[-DAYS:]],
         changes_by_run=[_make_bar(f"{run['started_at']:%d %b %H:%M}", run) for run in reversed(runs)],
     )
-
-
-def _describe_run(run: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "started": run["started_at"],
-        "outcome": run["outcome"],
-        "changes": run["reason"] or describe_changes(run),
-        **{name: run[name] for name in ("trigger", "kind", "requests", "seconds")},
-    }
 
 
 def _make_bar(place: str, counts: Mapping[str, Any]) -> Bar:
