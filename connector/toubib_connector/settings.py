@@ -64,7 +64,7 @@ class Settings:
         Raises:
             Failure: A setting is invalid, or would be ignored.
         """
-        environments = [each.get("config", {}) for each in project["environments"] if each["name"] == "prod"]
+        environments = [each.get("config", {}) for each in project.get("environments") or () if each["name"] == "prod"]
         plugins = [
             plugin
             for configured in (project, *environments)
