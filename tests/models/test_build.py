@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -143,19 +142,6 @@ def test_a_file_that_another_process_keeps_open_is_an_error_of_one_line(
     [line] = capsys.readouterr().out.splitlines()
     assert line.startswith("Error: ")
     assert f"(PID {pid})" in line
-
-
-def test_sigterm_ends_a_build(file: Path, build: ModuleType) -> None:
-    with (
-        opened_elsewhere(file),
-        subprocess.Popen(
-            [DBT_PYTHON, build.PROJECT / "build.py"], env=os.environ | {"DBT_DUCKDB_PATH": str(file)}
-        ) as process,
-    ):
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(timeout=1)
-        process.terminate()
-        assert process.wait(timeout=60) == -signal.SIGTERM
 
 
 def test_a_build_is_recorded_only_if_all_its_tests_passed(

@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tap_toubib.testing import Api, serving
+from tap_toubib.testing import LATER, TEXT, Api, fill, serving
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from support import Destination
 
-pytestmark = pytest.mark.complete
-TEXT = {"type": "string"}
 SORTABLE = ("id", "email", "created_at", "updated_at")
-
-
-@pytest.fixture
-def api() -> Iterator[Api]:
-    api = Api()
-    api.offer(*SORTABLE, email=TEXT)
-    for key in range(1, 51):
-        api.add(key, created_at="2024-01-01T00:00:00Z", updated_at="2024-01-01T00:00:00Z", email=f"{key}@example.org")
-    with serving(api):
-        yield api
-
-
-def update(api: Api, key: int, **columns: Any) -> None:
-    api.rows[key - 1] |= {"updated_at": datetime.now(UTC).isoformat(), **columns}
 
 
 def load(destination: Destination, api: Api) -> dict[str, int]:
@@ -40,20 +21,28 @@ def load(destination: Destination, api: Api) -> dict[str, int]:
     return destination.changes()
 
 
-def test_new_columns_are_loaded_and_tracked_by_the_next_run(destination: Destination, api: Api) -> None:
-    load(destination, api)
-    assert "insurance" not in destination.columns("main.patients")
+@pytest.mark.complete
+def test_new_columns_are_loaded_and_tracked_by_the_next_run(destination: Destination) -> None:
+    api = Api()
+    api.offer(*SORTABLE, email=TEXT)
+    fill(api, 20)
+    for row in api.rows:
+        row["email"] = f"{row['id']}@example.org"
     new: dict[str, Any] = {
         "insurance": TEXT | {"description": "The insurer's number"},
         "consented": {"type": "boolean"},
         "prénom": TEXT,
         "mother's name": TEXT,
     }
-    api.offer(*SORTABLE, nullable=tuple(new), email=TEXT, **new)
-    for row in api.rows:
-        row.update(dict.fromkeys(new))
-    update(api, 3, **{"insurance": "A-17", "consented": True, "prénom": "Zoé", "mother's name": "O'Hara"})
-    assert load(destination, api) == {"changed": 1}
+    with serving(api):
+        load(destination, api)
+        assert "insurance" not in destination.columns("main.patients")
+        api.offer(*SORTABLE, nullable=tuple(new), email=TEXT, **new)
+        for row in api.rows:
+            row.update(dict.fromkeys(new))
+        api.rows[2] |= {"insurance": "A-17", "consented": True, "prénom": "Zoé", "mother's name": "O'Hara"}
+        api.rows[2]["updated_at"] = LATER
+        assert load(destination, api) == {"changed": 1}
 
     for table in ("main.patients", "main.patients_history"):
         types = destination.columns(table)
