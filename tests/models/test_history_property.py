@@ -5,13 +5,12 @@ from __future__ import annotations
 import random
 from bisect import bisect_right
 from collections import Counter
-from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
 from history_model import versions
-from observations import COLUMNS, ENDED, MINUTE, PATIENTS, RUNS, TIED, TRUE, Row, append, rows_of, runs_of, true_rows_of
+from observations import COLUMNS, ENDED, MINUTE, PATIENTS, RUNS, TIED, TRUE, Row, append, generate, runs_of
 from support import Destination
 
 if TYPE_CHECKING:
@@ -23,10 +22,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def seen() -> dict[int, list[Row]]:
     """The observations of each patient."""
-    rng = random.Random(4)  # noqa: S311 -- no secret
-    return {patient: rows_of(patient, rng) for patient in (*PATIENTS, *TIED)} | {
-        patient: true_rows_of(patient, rng) for patient in TRUE
-    }
+    return generate()
 
 
 @pytest.fixture(scope="module")
@@ -62,32 +58,6 @@ def test_the_history_equals_that_of_the_model(seen: dict[int, list[Row]], in_ste
     }
 
 
-def test_after_a_full_refresh_the_patients_equal_its_records(seen: dict[int, list[Row]], in_steps: Destination) -> None:
-    refresh = ENDED[-1]
-    assert refresh.is_full
-    expected = {}
-    restored = 0
-    for patient in PATIENTS:
-        observations = [row.observation for row in seen[patient]]
-        read = {replace(one, observed=0) for one in observations if one.run == refresh.started}
-        if len(read) == 1:
-            [one] = read
-            expected[patient] = None if one.is_deletion else (*one.content, one.updated)
-            restored += any((one.updated or 0) < (other.updated or 0) for other in observations)
-    assert restored > 20
-    found = {
-        patient: tuple(row)
-        for patient, *row in in_steps.query(
-            f"select patient_id, {', '.join(COLUMNS)}, epoch_us(updated_at) from main.patients"
-        )
-    }
-    # a null in raw can stand for an unknown value
-    for patient, values in expected.items():
-        shown = found.get(patient)
-        assert (shown is None) == (values is None), patient
-        assert all(value in (None, other) for value, other in zip(values or (), shown or (), strict=True)), patient
-
-
 def test_the_changes_are_the_fields_in_which_adjoining_versions_differ(
     seen: dict[int, list[Row]], in_steps: Destination
 ) -> None:
@@ -110,14 +80,6 @@ def test_a_rebuilt_history_is_the_same(in_steps: Destination, tmp_path: Path, db
     copy = in_steps.copy(tmp_path / "copy.duckdb")
     dbt.build(copy.path, "--full-refresh")
     assert copy.rows("main.patients_history") == in_steps.rows("main.patients_history")
-
-
-def test_a_history_built_at_once_is_the_same(rows: list[Row], in_steps: Destination, tmp_path: Path, dbt: Dbt) -> None:
-    destination = Destination(tmp_path / "destination.duckdb")
-    dbt.build(destination.path)
-    append(destination.path, rows, ENDED, 0)
-    dbt.build(destination.path)
-    assert destination.rows("main.patients_history") == in_steps.rows("main.patients_history")
 
 
 def test_a_compacted_raw_has_the_same_history(rows: list[Row], in_steps: Destination, tmp_path: Path, dbt: Dbt) -> None:

@@ -63,6 +63,14 @@ class Row:
     observation: Observation
 
 
+def generate() -> dict[int, list[Row]]:
+    """Return the observations of each patient."""
+    rng = random.Random(4)  # noqa: S311 -- no secret
+    return {patient: rows_of(patient, rng) for patient in (*PATIENTS, *TIED)} | {
+        patient: true_rows_of(patient, rng) for patient in TRUE
+    }
+
+
 def rows_of(patient: int, rng: random.Random) -> list[Row]:
     """Generate the observations of a patient, loaded in that order; some are repeated."""
     rows: list[Row] = []
