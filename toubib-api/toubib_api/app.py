@@ -6,9 +6,7 @@ from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
 
-from fastapi import FastAPI, Request, status
-from fastapi.exceptions import RequestValidationError, ResponseValidationError, ValidationException
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI
 from fastapi_sqla import sqla
 
 from toubib_api.database import database_url, prepare
@@ -21,9 +19,6 @@ def create_app(database: Path) -> FastAPI:
     """Build the service on a database file, which is created at the start if it does not exist.
 
     A process can have several apps: fastapi-sqla keeps sessions by key, and each app has its own key.
-
-    Args:
-        database: The SQLite file.
     """
     key = f"toubib{next(_app_numbers)}"
 
@@ -43,10 +38,6 @@ def create_app(database: Path) -> FastAPI:
     app = FastAPI(title="Toubib", description="Every patient is made up.", lifespan=lifespan)
     # fastapi-sqla's `setup_middlewares` would open a session for every app of the process
     app.add_middleware(sqla.SessionMiddleware, key=key)
-    for error in (OverflowError, UnicodeEncodeError):
-        app.exception_handler(error)(_cannot_be_stored)
-    for invalid in (RequestValidationError, ResponseValidationError):
-        app.exception_handler(invalid)(_invalid)
     app.include_router(patients_router(key), prefix="/v1")
 
     @app.get("/health")
@@ -56,16 +47,3 @@ def create_app(database: Path) -> FastAPI:
     # lets a connector recognise made-up patients
     app.openapi()["info"]["x-bundled-api"] = True
     return app
-
-
-def _cannot_be_stored(_: Request, __: Exception) -> JSONResponse:
-    """Refuse values that JSON allows and SQLite cannot store: integers beyond 64 bits and lone surrogates."""
-    return JSONResponse({"detail": "A value cannot be stored"}, status.HTTP_422_UNPROCESSABLE_CONTENT)
-
-
-def _invalid(_: Request, error: ValidationException) -> JSONResponse:
-    """Answer like FastAPI, without the values: not all fit into JSON, and the log would quote them."""
-    detail = [{"type": each["type"], "loc": each["loc"], "msg": each["msg"]} for each in error.errors()]
-    is_request = isinstance(error, RequestValidationError)
-    code = status.HTTP_422_UNPROCESSABLE_CONTENT if is_request else status.HTTP_500_INTERNAL_SERVER_ERROR
-    return JSONResponse({"detail": detail}, code)

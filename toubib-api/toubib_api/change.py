@@ -23,12 +23,8 @@ class Changes(NamedTuple):
 def change(database: Path, updates: int = 3, creations: int = 2, removals: int = 0, seed: int | None = None) -> Changes:
     """Update, create and remove random patients, all in one transaction.
 
-    Args:
-        database: The file.
-        updates: Number of patients that get another last name and one more visit.
-        creations: Number of new patients.
-        removals: Number of patients to remove. No patient is both updated and removed.
-        seed: Equal seeds make equal changes to equal files.
+    An update sets another last name and adds a visit. No patient is both updated and removed. Equal seeds make equal
+    changes to equal files.
     """
     random = Random(seed)  # noqa: S311 (made-up people, no secret)
     with transaction(database) as connection:

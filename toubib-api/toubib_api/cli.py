@@ -33,7 +33,7 @@ def _readable_errors(database: Path) -> Iterator[None]:
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        listener = socket.create_server((host, port))
     except OSError as error:
         raise click.ClickException(f"Cannot listen on {host}:{port}: {error.strerror}") from error
     # asyncio sends without delay only if the socket names its protocol, which `create_server` does not
@@ -43,7 +43,7 @@ def _listen(host: str, port: int) -> socket.socket:
 @click.group()
 def main() -> None:
     """Serve the Toubib API with made-up patients."""
-    # fastapi-sqla logs the variables of a failed request, and with them patients; uvicorn logs it without them
+    # fastapi-sqla logs each start of an engine, and repeats what uvicorn logs of a failed request
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
@@ -77,8 +77,7 @@ def serve(  # noqa: PLR0913 (one argument an option)
         count = prepare(database, patients, seed)
         app = create_app(database)
         config = uvicorn.Config(app, access_log=access_log, timeout_graceful_shutdown=_SECONDS_TO_STOP)
-        shown_host = f"[{host}]" if ":" in host else host
-        click.echo(f"Serving {count} patients on http://{shown_host}:{listener.getsockname()[1]} (Ctrl+C stops)")
+        click.echo(f"Serving {count} patients on http://{host}:{listener.getsockname()[1]} (Ctrl+C stops)")
         with suppress(KeyboardInterrupt):
             uvicorn.Server(config).run([listener])
 

@@ -57,19 +57,13 @@ def database_url(database: Path) -> str:
 @contextmanager
 def transaction(database: Path) -> Iterator[Connection]:
     """Open a database file for one transaction, also while a server is running on it."""
-    engine = create_engine(database_url(database), poolclass=NullPool, hide_parameters=True)
+    engine = create_engine(database_url(database), poolclass=NullPool)
     with engine.begin() as connection:
         yield connection
 
 
 def prepare(database: Path, patients: int = 0, seed: int = 0) -> int:
-    """Make a database file ready to be served, and return its number of patients.
-
-    Args:
-        database: The file, created if it does not exist.
-        patients: Number of patients to make up if the file has none.
-        seed: Equal seeds make up equal patients.
-    """
+    """Create a database file if it does not exist, make up patients if it has none, and return their number."""
     with transaction(database) as connection:
         # readers and a writer can work at once; the file keeps this mode
         connection.exec_driver_sql("PRAGMA journal_mode = WAL")

@@ -15,11 +15,7 @@ from toubib_api.schemas import Patient, PatientCreation, PatientUpdate, SortDire
 
 
 def patients_router(session_key: str) -> APIRouter:
-    """Build the operations.
-
-    Args:
-        session_key: The key of fastapi-sqla's sessions on the database.
-    """
+    """Build the operations, on the database to which fastapi-sqla has sessions under a key."""
     router = APIRouter(prefix="/patients", tags=["patients"])
     Session = Annotated[OrmSession, Depends(SessionDependency(session_key))]  # noqa: N806 (a type)
 
@@ -76,9 +72,9 @@ def _write(session: OrmSession, statement: ReturningInsert[Any] | ReturningUpdat
         # fastapi-sqla would commit only when the answer is sent. Until then this request would hold SQLite's write lock
         # and wait for a thread, while requests that wait for the lock occupy all threads.
         session.commit()
-    except IntegrityError:
-        # only the email is unique; the cause would quote a patient's values
-        raise HTTPException(status.HTTP_409_CONFLICT, "Another patient has this email") from None
+    except IntegrityError as error:
+        # only the email is unique
+        raise HTTPException(status.HTTP_409_CONFLICT, "Another patient has this email") from error
     return _found(patient)
 
 
