@@ -16,7 +16,7 @@ from tap_toubib import client
 from tap_toubib.known_ids import KnownIds
 from tap_toubib.streams.patients import PatientsStream
 from tap_toubib.tap import TapToubib
-from tap_toubib.testing import Api, Row, openapi, serving
+from tap_toubib.testing import Api, Row, serving
 from toubib_api import create_app, prepare
 from toubib_api.testing import serving as serving_app
 
@@ -123,11 +123,6 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tap_toubib.client.FIRST_WAIT", 0.001)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr("backoff.random_jitter", lambda wait: wait)
-
-
-@pytest.fixture
-def document() -> Callable[..., Row]:
-    return openapi
 
 
 @pytest.fixture

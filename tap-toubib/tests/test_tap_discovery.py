@@ -12,11 +12,9 @@ from singer_sdk.exceptions import FatalAPIError
 
 from tap_toubib.client import ToubibClient
 from tap_toubib.discovery import DEFAULT_PROPERTIES, Capabilities, complete, read_document
-from tap_toubib.testing import Api, ref
+from tap_toubib.testing import Api, openapi, ref
 from toubib_api import create_app
 from toubib_api.schemas import Patient, SortField
-
-Document = Callable[..., dict[str, Any]]
 
 Sex = StrEnum("Sex", ["MALE", "FEMALE"])
 BIGINT = {"minimum": -(2**63), "maximum": 2**63 - 1}
@@ -66,8 +64,8 @@ def test_document_that_fastapi_writes_is_understood_as_a_whole(tmp_path: Path) -
     ],
     ids=str,
 )
-def test_every_way_to_write_a_nullable_column_is_understood(document: Document, column: dict[str, Any]) -> None:
-    api = read_document(document(visits=column))
+def test_every_way_to_write_a_nullable_column_is_understood(column: dict[str, Any]) -> None:
+    api = read_document(openapi(visits=column))
     assert api.schema["properties"]["visits"] == INTEGER
     assert api.nullable == {"visits"}
 
@@ -103,8 +101,8 @@ def test_every_way_to_write_a_nullable_column_is_understood(document: Document, 
         ({"anyOf": [{"type": "integer"}, {"type": "number"}]}, {"type": ["number", "null"]}),
     ],
 )
-def test_type_of_a_column(document: Document, column: Any, expected: dict[str, Any]) -> None:
-    assert read_document(document("id", column=column)).schema["properties"]["column"] == expected
+def test_type_of_a_column(column: Any, expected: dict[str, Any]) -> None:
+    assert read_document(openapi("id", column=column)).schema["properties"]["column"] == expected
 
 
 @pytest.mark.parametrize(
@@ -117,10 +115,8 @@ def test_type_of_a_column(document: Document, column: Any, expected: dict[str, A
         ({"type": "string"}, None),
     ],
 )
-def test_description_of_a_column_is_that_of_the_document(
-    document: Document, column: dict[str, Any], description: str | None
-) -> None:
-    described = read_document(document(insurer=column)).schema["properties"]["insurer"]
+def test_description_of_a_column_is_that_of_the_document(column: dict[str, Any], description: str | None) -> None:
+    described = read_document(openapi(insurer=column)).schema["properties"]["insurer"]
     assert described == TEXT | ({"description": description} if description else {})
 
 
@@ -156,8 +152,8 @@ def test_missing_parts_of_a_document_have_defaults(document: dict[str, Any]) -> 
     ],
     ids=["reference", "optional", "3.0", "inline"],
 )
-def test_sortable_fields_are_the_values_of_sort_field(document: Document, schema: dict[str, Any]) -> None:
-    described = document("id", "updated_at")
+def test_sortable_fields_are_the_values_of_sort_field(schema: dict[str, Any]) -> None:
+    described = openapi("id", "updated_at")
     described["paths"]["/v1/patients"]["get"]["parameters"][0]["schema"] = schema
     assert read_document(described).sortable == {"id", "updated_at"}
 
@@ -174,8 +170,8 @@ def test_sortable_fields_are_the_values_of_sort_field(document: Document, schema
         ({"type": "integer", "maximum": 0}, 100),
     ],
 )
-def test_page_size_is_the_largest_that_is_documented(document: Document, limit: dict[str, Any], size: int) -> None:
-    assert str(read_document(document(limit=limit)).page_size) == str(size)
+def test_page_size_is_the_largest_that_is_documented(limit: dict[str, Any], size: int) -> None:
+    assert str(read_document(openapi(limit=limit)).page_size) == str(size)
 
 
 def list_places(node: Any) -> Iterator[tuple[Any, Any]]:
@@ -187,9 +183,9 @@ def list_places(node: Any) -> Iterator[tuple[Any, Any]]:
 
 
 @pytest.mark.parametrize("value", [None, True, 7, "text", "#/", [], [[]], [{}], {}, {"a": {"b": []}}], ids=str)
-def test_document_with_any_value_anywhere_is_read(document: Document, value: Any) -> None:
-    columns = {"sex": {"anyOf": [ref("SortField"), {"type": "null"}]}, "visits": {"allOf": [{"maximum": 5}]}}
-    described = document("id", "updated_at", **columns) | {"info": {"title": "Toubib"}}
+def test_document_with_any_value_anywhere_is_read(value: Any) -> None:
+    columns: Any = {"sex": {"anyOf": [ref("SortField"), {"type": "null"}]}, "visits": {"allOf": [{"maximum": 5}]}}
+    described = openapi("id", "updated_at", **columns) | {"info": {"title": "Toubib"}}
     for node, key in [*list_places(described)]:
         kept, node[key] = node[key], value
         with suppress(FatalAPIError):
@@ -199,20 +195,20 @@ def test_document_with_any_value_anywhere_is_read(document: Document, value: Any
 
 
 @pytest.mark.parametrize("key", [{"type": "string"}, {"type": "number"}, TEXT], ids=str)
-def test_ids_that_are_not_integers_are_refused(document: Document, key: dict[str, Any]) -> None:
+def test_ids_that_are_not_integers_are_refused(key: dict[str, Any]) -> None:
     with pytest.raises(FatalAPIError, match=r"^The API documents ids of patients that are not integers[^\n]*$"):
-        read_document(document(id=key))
+        read_document(openapi(id=key))
 
 
 @pytest.mark.parametrize("key", [{}, {"type": ["integer", "string"]}, {"type": "integer", "minimum": 1}], ids=str)
-def test_id_is_an_integer_and_never_null(document: Document, key: dict[str, Any]) -> None:
-    schema = read_document(document(id=key)).schema
+def test_id_is_an_integer_and_never_null(key: dict[str, Any]) -> None:
+    schema = read_document(openapi(id=key)).schema
     assert schema["properties"]["id"] == {"type": ["integer"], **BIGINT}
     assert schema["required"] == ["id"]
 
 
-def test_single_patients_have_to_be_documented(document: Document) -> None:
-    described = document("id")
+def test_single_patients_have_to_be_documented() -> None:
+    described = openapi("id")
     path = "/v1/patients/{patient_id}"
     described["paths"][f"{path}/visits"] = described["paths"].pop(path)
     assert not read_document(described).has_single_patients
@@ -220,8 +216,8 @@ def test_single_patients_have_to_be_documented(document: Document) -> None:
 
 
 @pytest.mark.parametrize(("said", "expected"), [(True, True), (False, False), ("true", False), (None, False)])
-def test_bundled_api_says_so(document: Document, tmp_path: Path, *, said: Any, expected: bool) -> None:
-    assert read_document(document() | {"info": {"x-bundled-api": said}}).is_bundled_api is expected
+def test_bundled_api_says_so(tmp_path: Path, *, said: Any, expected: bool) -> None:
+    assert read_document(openapi() | {"info": {"x-bundled-api": said}}).is_bundled_api is expected
     assert read_document(create_app(tmp_path / "none").openapi()).is_bundled_api
 
 

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 
 from tap_toubib.discovery import read_document
 from tap_toubib.plan import Order, Plan, make_plan
+from tap_toubib.testing import TEXT, Row, openapi
 
 NEWEST_UPDATED = Order("updated_at", "desc", is_instant=True)
 CREATED = Order("created_at", is_instant=True)
@@ -32,30 +30,20 @@ NEWEST_CREATED = Order("created_at", "desc", is_instant=True)
     ids=str,
 )
 def test_orders_follow_from_the_sortable_fields(
-    document: Callable[..., dict[str, Any]], sortable: tuple[str, ...], nullable: tuple[str, ...], plan: Plan
+    sortable: tuple[str, ...], nullable: tuple[str, ...], plan: Plan
 ) -> None:
-    assert make_plan(read_document(document(*sortable, nullable=nullable, email={"type": "string"}))) == plan
+    assert make_plan(read_document(openapi(*sortable, nullable=nullable, email=TEXT))) == plan
 
 
-def test_field_that_patients_do_not_have_is_not_sorted_by(document: Callable[..., dict[str, Any]]) -> None:
-    described = document("id", "updated_at")
-    del described["components"]["schemas"]["Patient"]["properties"]["updated_at"]
-    assert make_plan(read_document(described)) == Plan(Order("id"), ())
+def test_field_that_patients_do_not_have_is_not_sorted_by() -> None:
+    assert make_plan(read_document(openapi("id", "updated_at", without=("updated_at",)))) == Plan(Order("id"), ())
 
 
 @pytest.mark.parametrize(
     "column", [{"type": "integer"}, {"type": "string"}, {"type": "string", "format": "date"}], ids=str
 )
-def test_only_an_instant_shows_changes(document: Callable[..., dict[str, Any]], column: dict[str, str]) -> None:
-    described = document("id", "updated_at", updated_at=column)
-    assert make_plan(read_document(described)) == Plan(Order("id"), ())
-    nullable = document("id", "created_at", "updated_at", nullable=("updated_at",), created_at=column)
+def test_only_what_the_document_calls_an_instant_shows_changes(column: Row) -> None:
+    assert make_plan(read_document(openapi("id", "updated_at", updated_at=column))) == Plan(Order("id"), ())
+    assert make_plan(read_document(openapi("created_at", created_at=column))) == Plan(Order("created_at"), ())
+    nullable = openapi("id", "created_at", "updated_at", nullable=("updated_at",), created_at=column)
     assert make_plan(read_document(nullable)) == Plan(Order("id"), ())
-
-
-@pytest.mark.parametrize("column", [{"type": "integer"}, {"type": "string"}], ids=str)
-def test_field_is_an_instant_if_the_document_says_so_whatever_its_name(
-    document: Callable[..., dict[str, Any]], column: dict[str, str]
-) -> None:
-    described = document("created_at", created_at=column)
-    assert make_plan(read_document(described)) == Plan(Order("created_at"), ())

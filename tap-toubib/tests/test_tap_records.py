@@ -159,44 +159,25 @@ def test_body_that_is_not_a_page_is_an_error_that_does_not_quote_it(body: bytes)
     assert MARKER not in str(error.value)
 
 
-def decoder(**columns: dict[str, Any]) -> PageDecoder:
-    """Return a decoder of patients that have an integer id and these columns."""
-    return PageDecoder({"properties": {"id": {"type": ["integer"]}, **columns}})
+whole_and_taken_apart = pytest.mark.parametrize("other", [b"", b',{"id":2,"email":5}'], ids=["whole", "taken apart"])
+
+VALUES = ["", " ", "NULL", r"\N", "\"'`", "a\r\nb\rc\n", "\t", "\u0000", "\u2028", "\uffff"]
+VALUES += ["\U0001f469\u200d\u2695\ufe0f", "e\u0301", "é" * 3_000_000]
 
 
-VALUES = {
-    "empty": "",
-    "blank": " ",
-    "NULL": "NULL",
-    "backslash N": r"\N",
-    "quotes": "\"'`",
-    "line ends": "a\r\nb\rc\n",
-    "tab": "\t",
-    "U+0000": "\u0000",
-    "U+2028": "\u2028",
-    "emoji": "\U0001f469\u200d\u2695\ufe0f",
-    "combining": "e\u0301",
-    "not a character": "\uffff",
-    "long": "x" * 300_000,
-    "megabytes": "é" * 3_000_000,
-}
-
-
-@pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
-@pytest.mark.parametrize("is_taken_apart", [False, True], ids=["whole", "taken apart"])
-def test_text_stays_as_it_is(value: str, *, is_taken_apart: bool) -> None:
-    others = [{"id": 2, "email": 5}] if is_taken_apart else []
-    result = DECODER.decode(page({"id": 1, "email": value, "extra": {value: [value]}}, *others))
-    [record] = result.records
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: ascii(value[:9]))
+@whole_and_taken_apart
+def test_text_stays_as_it_is(value: str, other: bytes) -> None:
+    row = json.dumps({"id": 1, "email": value, "extra": {value: [value]}}).encode()
+    [record] = DECODER.decode(b'{"data":[%b%b],"meta":{"total_items":1}}' % (row, other)).records
     assert record["email"] == value
     assert json.loads(record["extra"]) == {value: [value]}
-    assert len(result.rejected) == len(others)
 
 
 @pytest.mark.parametrize(
     "text", ["0", "-0.0", "5", "1e3", "0.30000000000000004", "0.1234567890123456789", "9007199254740993", "5e-324"]
 )
-@pytest.mark.parametrize("other", [b"", b',{"id":2,"email":5}'], ids=["whole", "taken apart"])
+@whole_and_taken_apart
 def test_number_is_loaded_as_a_double(text: str, other: bytes) -> None:
     body = b'{"data":[{"id":1,"weight":%b}%b],"meta":{"total_items":1}}' % (text.encode(), other)
     [record] = DECODER.decode(body).records
@@ -204,7 +185,7 @@ def test_number_is_loaded_as_a_double(text: str, other: bytes) -> None:
 
 
 @pytest.mark.parametrize("text", ["1e400", f"1{'0' * 400}", "true", '"5"'], ids=lambda text: text[:6])
-@pytest.mark.parametrize("other", [b"", b',{"id":2,"email":5}'], ids=["whole", "taken apart"])
+@whole_and_taken_apart
 def test_value_that_is_not_a_double_is_rejected(text: str, other: bytes) -> None:
     body = b'{"data":[{"id":1,"weight":%b},{"id":3}%b],"meta":{"total_items":1}}' % (text.encode(), other)
     result = DECODER.decode(body)
@@ -225,7 +206,7 @@ def test_value_that_is_not_a_double_is_rejected(text: str, other: bytes) -> None
         ("[]", "[]"),
     ],
 )
-@pytest.mark.parametrize("other", [b"", b',{"id":2,"email":5}'], ids=["whole", "taken apart"])
+@whole_and_taken_apart
 def test_json_text_holds_any_value(text: str, kept: str, other: bytes) -> None:
     body = b'{"data":[{"id":1,"extra":[%b]}%b],"meta":{"total_items":1}}' % (text.encode(), other)
     [record] = DECODER.decode(body).records
@@ -240,14 +221,15 @@ def test_order_of_keys_in_json_text_says_nothing() -> None:
 
 @pytest.mark.parametrize("field", ["a.b", "a[0]", "prénom", "first name", ""])
 def test_rejected_record_names_its_field(field: str) -> None:
-    [rejected] = decoder(**{field: {"type": ["integer", "null"]}}).decode(page({"id": 1, field: MARKER})).rejected
+    decoder = PageDecoder({"properties": {"id": {"type": ["integer"]}, field: {"type": ["integer", "null"]}}})
+    [rejected] = decoder.decode(page({"id": 1, field: MARKER})).rejected
     assert rejected.field == field
 
 
 def test_keys_that_are_not_ascii_come_in_a_process_that_never_met_them() -> None:
     keys = ["prénom", "naïve_ß", "名前", "é", "\U0001f600"]
-    body = page({"id": 1} | {key: key for key in keys}).decode()
-    escaped, plain = body.encode(), json.dumps(json.loads(body), ensure_ascii=False).encode()
+    escaped = page({"id": 1} | {key: key for key in keys}).decode()
+    plain = json.dumps(json.loads(escaped), ensure_ascii=False)
     program = (
         "import json, sys\n"
         "from tap_toubib.records import PageDecoder\n"
@@ -256,6 +238,6 @@ def test_keys_that_are_not_ascii_come_in_a_process_that_never_met_them() -> None
         "print(json.dumps([decoder.decode(body.encode()).records for body in bodies]))\n"
     )
     schema = {"properties": {"id": {"type": ["integer"]}} | {key: {"type": ["string", "null"]} for key in keys}}
-    document = json.dumps([schema, escaped.decode(), plain.decode()])
+    document = json.dumps([schema, escaped, plain])
     outcome = subprocess.run([sys.executable, "-c", program], input=document.encode(), check=True, capture_output=True)
     assert json.loads(outcome.stdout) == [[{"id": 1} | {key: key for key in keys}]] * 2
