@@ -57,6 +57,7 @@ def test_timestamps_are_utc_to_the_microsecond(serve: Callable[..., Call]) -> No
         {"limit": 0},
         {"limit": "ten"},
         {"offset": -1},
+        {"offset": 10**30},
         {"sort_field": "total_visits"},
         {"sort_dir": "up"},
     ],

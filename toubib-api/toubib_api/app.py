@@ -6,7 +6,9 @@ from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, status
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 from fastapi_sqla import sqla
 
 from toubib_api.database import database_url, prepare
@@ -38,6 +40,9 @@ def create_app(database: Path) -> FastAPI:
     app = FastAPI(title="Toubib", description="Every patient is made up.", lifespan=lifespan)
     # fastapi-sqla's `setup_middlewares` would open a session for every app of the process
     app.add_middleware(sqla.SessionMiddleware, key=key)
+    for error in (OverflowError, UnicodeEncodeError):
+        app.exception_handler(error)(_cannot_be_stored)
+    app.exception_handler(RequestValidationError)(_refuse)
     app.include_router(patients_router(key), prefix="/v1")
 
     @app.get("/health")
@@ -47,3 +52,14 @@ def create_app(database: Path) -> FastAPI:
     # lets a connector recognise made-up patients
     app.openapi()["info"]["x-bundled-api"] = True
     return app
+
+
+def _cannot_be_stored(_: Request, __: Exception) -> JSONResponse:
+    """Refuse values that JSON allows and SQLite cannot store: integers beyond 64 bits and lone surrogates."""
+    return JSONResponse({"detail": "A value cannot be stored"}, status.HTTP_422_UNPROCESSABLE_CONTENT)
+
+
+def _refuse(_: Request, error: RequestValidationError) -> JSONResponse:
+    """Answer like FastAPI, without the values, since JSON cannot hold NaN."""
+    detail = [{"type": each["type"], "loc": each["loc"], "msg": each["msg"]} for each in error.errors()]
+    return JSONResponse({"detail": detail}, status.HTTP_422_UNPROCESSABLE_CONTENT)
