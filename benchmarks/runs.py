@@ -62,10 +62,10 @@ def growth(bench: Bench) -> None:
 def choose_contenders(what: str, patients: int, repeat: int) -> list[Contender]:
     """Return the contenders of a run, in another order in every second repetition.
 
-    The slowest runs are left out: first loads above a million patients after one repetition, full refreshes above a
-    million, and the plain stack after one repetition or above 100,000.
+    The slowest runs are left out: above a million patients, repetitions and full refreshes, and the plain stack after
+    one repetition or above 100,000.
     """
-    if patients > MILLION and (what == FULL_REFRESH or (what == FIRST_LOAD and repeat)):
+    if patients > MILLION and (repeat or what == FULL_REFRESH):
         return []
     if what == FULL_REFRESH:
         return [CONNECTOR]

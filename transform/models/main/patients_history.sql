@@ -88,7 +88,6 @@ observations as (
   select
     completed.observation_id,
     completed.patient_id,
-    completed._sdc_sync_started_at as sync_started_at,
     completed._sdc_deleted_at is not null as is_deletion,
     runs.is_full,
     completed.updated_at,
@@ -162,9 +161,8 @@ versions as (
     patient_id,
     island,
     is_deletion,
-    any_value(observation_id) as observation_id,
+    arg_min(observation_id, seen_at) as first_observation_id,
     min(seen_at) as first_seen_at,
-    arg_min(sync_started_at, seen_at) as first_sync_started_at,
     arg_max_null(updated_at, observation_number) as last_updated_at,
     -- the latest start so far plus a microsecond for each island since
     max(arg_min(starts_at, observation_number) - island) over (partition by patient_id order by island) + island
@@ -190,12 +188,12 @@ select
   completed.* exclude ({{ not_content }}),
   closed.last_updated_at as updated_at,
   make_timestamptz(closed.first_seen_at) as observed_at,
-  closed.first_sync_started_at as sync_started_at,
+  completed._sdc_sync_started_at as sync_started_at,
   closed.version_number,
   make_timestamptz(closed.valid_from) as valid_from,
   make_timestamptz(closed.valid_to) as valid_to,
   closed.valid_to is null as is_current,
   case when closed.is_deleted_next then 'deletion' when closed.valid_to is not null then 'change' end as ended_by
 from closed
-inner join completed using (observation_id)
+inner join completed on closed.first_observation_id = completed.observation_id
 where not closed.is_deletion
