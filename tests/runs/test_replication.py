@@ -110,3 +110,8 @@ def test_the_runs_are_lines_beside_the_file(story: Story) -> None:
     assert (third["kind"], third["read"]) == ("changes", 0)
     for run in (first, second, third):
         assert 0 < run["steps"]["load"] < run["seconds"]
+
+
+def test_no_value_of_a_patient_is_printed(story: Story) -> None:
+    names = {patient[name] for patient in story.source[1] for name in ("email", "last_name")}
+    assert not [name for name in names if len(name) > 5 and any(name in printed for printed in story.printed)]
