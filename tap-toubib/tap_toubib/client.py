@@ -90,8 +90,8 @@ class ToubibClient:
         self._announced = 0.0
 
     @cached_property
-    def _prepared(self) -> tuple[requests.PreparedRequest, dict[str, Any]]:
-        """A request and its options, prepared once, since that takes as long as to read a quarter of a page."""
+    def _prepared(self) -> tuple[requests.PreparedRequest, Mapping[str, Any]]:
+        """A request and its options, prepared once: it takes a ninth of the time of a page."""
         request = self._session.prepare_request(requests.Request("GET", self._api_url))
         options = self._session.merge_environment_settings(
             self._api_url, self._proxies, stream=False, verify=None, cert=None
