@@ -144,6 +144,8 @@ class ToubibClient:
             request, options = self._prepared
             request = request.copy()
             request.prepare_url(self._api_url + path, params)
+            # a load balancer can keep a client at one replica by a cookie
+            request.prepare_cookies(self._session.cookies)
             response = self._session.send(request, timeout=self._timeout, **options)
         except requests.RequestException as error:
             raise _explain(error, self.address + path) from error

@@ -146,8 +146,8 @@ def complete(api: Capabilities, client: ToubibClient, catalog: Mapping[str, JSON
 
 
 def _is_loadable(name: str) -> bool:
-    """Return whether a database accepts a name and Singer does not reserve it."""
-    return not name.lower().startswith("_sdc_") and name.isprintable() and name != ""
+    """Return whether a database accepts a name, and neither Singer nor DuckDB reserves it."""
+    return not name.lower().startswith("_sdc_") and name.isprintable() and name.lower() not in {"", "rowid"}
 
 
 def _list_types(forms: Sequence[Schema]) -> set[str]:

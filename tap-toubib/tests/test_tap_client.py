@@ -81,6 +81,14 @@ def test_token_is_sent_whatever_netrc_says(
     assert api.requests[0].headers["Authorization"] == "Bearer s3cret"
 
 
+def test_cookie_of_the_service_is_sent_back(api: Api, connect: Connect) -> None:
+    api.fail(404, times=1, Set_Cookie="replica=2")
+    client = connect(api.url)
+    client.get_openapi()
+    client.get_openapi()
+    assert [request.headers.get("Cookie") for request in api.requests] == [None, "replica=2"]
+
+
 @pytest.mark.parametrize("base", ["", "/", "/toubib", "/toubib/"])
 def test_paths_follow_the_base_url(api: Api, connect: Connect, base: str) -> None:
     api.fail(200, body=b"{}")

@@ -41,7 +41,7 @@ def test_a_signal_that_comes_while_meltano_is_being_started_ends_it(monkeypatch:
 
     monkeypatch.setattr(subprocess, "Popen", start_and_stop)
     with pytest.raises(SystemExit) as ended:
-        module.run_until_stopped(["sleep", "600"])
+        module.run_until_stopped(["sleep", "600.25"])
     assert ended.value.code == 128 + signal.SIGTERM
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import duckdb
 import pytest
 from history_model import versions
 from observations import COLUMNS, ENDED, MINUTE, PATIENTS, RUNS, TIED, TRUE, Row, append, generate, runs_of
@@ -76,8 +77,14 @@ def test_the_changes_are_the_fields_in_which_adjoining_versions_differ(
     assert Counter(found) == Counter(expected)
 
 
-def test_a_rebuilt_history_is_the_same(in_steps: Destination, tmp_path: Path, dbt: Dbt) -> None:
+def test_a_history_rebuilt_from_shuffled_and_repeated_rows_is_the_same(
+    in_steps: Destination, tmp_path: Path, dbt: Dbt
+) -> None:
     copy = in_steps.copy(tmp_path / "copy.duckdb")
+    with duckdb.connect(str(copy.path)) as connection:
+        connection.execute(
+            "create or replace table raw.patients as from (from raw.patients union all from raw.patients) order by random()"
+        )
     dbt.build(copy.path, "--full-refresh")
     assert copy.rows("main.patients_history") == in_steps.rows("main.patients_history")
 

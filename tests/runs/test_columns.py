@@ -59,3 +59,23 @@ def test_new_columns_are_loaded_and_tracked_by_the_next_run(destination: Destina
         where patient_id = 3 order by 1
     """)
     assert versions == [(1, None, None, None, None), (2, "A-17", True, "Zoé", "O'Hara")]
+
+
+@pytest.mark.complete
+def test_a_new_column_is_tracked_where_every_run_reads_everything(destination: Destination) -> None:
+    without = ("created_at", "updated_at")
+    api = Api(rows=[{"id": number, "email": f"{number}@example.org"} for number in range(1, 21)])
+    api.offer("id", without=without, email=TEXT)
+    with serving(api):
+        load(destination, api)
+        api.offer("id", without=without, nullable=("insurance",), email=TEXT, insurance=TEXT)
+        for row in api.rows:
+            row["insurance"] = "A-16"
+        # without an `updated_at`, a value in a new column counts as a change
+        assert load(destination, api) == {"changed": 20}
+        api.rows[4]["insurance"] = "A-17"
+        assert load(destination, api) == {"changed": 1}
+    changes = "select patient_id, old, new from main.patient_changes where field = 'insurance' and old is not null"
+    assert destination.query(changes) == [(5, "A-16", "A-17")]
+    # repeated observations are dropped
+    assert destination.query("select count(*) from raw.patients") == [(20 + 20 + 1,)]

@@ -1,5 +1,5 @@
 -- If patients_history itself has a column of that name, a column of the source becomes `source_<name>`.
-{% set own = version_columns().split(', ') + ['patient_id', 'observation_id', 'observed_at'] %}
+{% set own = version_columns().split(', ') + ['patient_id', 'observed_at'] %}
 
 select
   {{ values_of_all_types('id') }} as patient_id,
@@ -10,5 +10,5 @@ select
   {{ values_of_all_types('created_at', 'timestamptz') }} as created_at,
   {{ values_of_all_types('updated_at', 'timestamptz') }} as updated_at,
   -- last, since patients_history orders by whole rows
-  rowid as observation_id
+  rowid as _sdc_observation_id
 from {{ source('raw', 'patients') }}
