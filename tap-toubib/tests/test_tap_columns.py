@@ -34,7 +34,7 @@ def test_columns_of_any_name_are_emitted(api: Api, run: Runner, caplog: pytest.L
 def test_column_is_left_out_if_a_database_cannot_have_it_beside_the_others(
     api: Api, run: Runner, caplog: pytest.LogCaptureFixture
 ) -> None:
-    left_out = ["", "ID", "Town", "_sdc_deleted_at", "_SDC_Extracted_At", "a\x00"]
+    left_out = ["", "ID", "RowId", "Town", "_sdc_deleted_at", "_SDC_Extracted_At", "a\x00"]
     api.offer("id", "updated_at", **dict.fromkeys([*left_out, "town", "CITY"], TEXT))
     api.document["components"]["schemas"]["Patient"]["additionalProperties"] = True
     api.add(1, **dict.fromkeys([*left_out, "town", "CITY", "TOWN"], MARKER))
@@ -43,7 +43,7 @@ def test_column_is_left_out_if_a_database_cannot_have_it_beside_the_others(
         output = run(catalog=catalog)
         [message] = [message for message in caplog.messages if "Not loaded" in message]
         assert message.endswith(
-            ": , ID, TOWN, Town, _SDC_Extracted_At, _sdc_deleted_at, a\x00" if not catalog else "a\x00"
+            ": , ID, RowId, TOWN, Town, _SDC_Extracted_At, _sdc_deleted_at, a\x00" if not catalog else "a\x00"
         )
         [record] = output.records()
         assert record.keys() == {"id", "created_at", "updated_at", "town", "CITY"}

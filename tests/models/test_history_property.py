@@ -82,9 +82,8 @@ def test_a_history_rebuilt_from_shuffled_and_repeated_rows_is_the_same(
 ) -> None:
     copy = in_steps.copy(tmp_path / "copy.duckdb")
     with duckdb.connect(str(copy.path)) as connection:
-        connection.execute(
-            "create or replace table raw.patients as from (from raw.patients union all from raw.patients) order by random()"
-        )
+        twice = "(from raw.patients union all from raw.patients)"
+        connection.execute(f"create or replace table raw.patients as from {twice} order by random()")
     dbt.build(copy.path, "--full-refresh")
     assert copy.rows("main.patients_history") == in_steps.rows("main.patients_history")
 

@@ -49,7 +49,8 @@ def find_states(destination: Destination) -> list[dict[str, Any]]:
 
 def find_checkpoint(destination: Destination) -> int:
     """Return how many patients an interrupted first load need not read again."""
-    return max((state["checkpoint"]["offset"] for state in find_states(destination) if "checkpoint" in state), default=0)
+    states = find_states(destination)
+    return max((state["checkpoint"]["offset"] for state in states if "checkpoint" in state), default=0)
 
 
 def wait_until(condition: Callable[[], bool], run: subprocess.Popen[bytes]) -> None:
