@@ -18,9 +18,11 @@ from toubib_connector import meltano as module
 def _survive() -> Iterator[None]:
     """Ignore signals that reach the tests themselves; check that no process is left."""
     others = psutil.Process().children(recursive=True)
-    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    # SIGHUP, too, since `nohup make test` would leave it to be ignored
+    before = {signum: signal.signal(signum, lambda *_: None) for signum in (signal.SIGTERM, signal.SIGHUP)}
     yield
-    signal.signal(signal.SIGTERM, before)
+    for signum, handler in before.items():
+        signal.signal(signum, handler)
     # orphans are children of the machine's first process
     _, left = psutil.wait_procs({*psutil.Process().children(recursive=True), *find_sleepers()} - {*others}, timeout=60)
     assert left == []
