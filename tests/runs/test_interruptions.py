@@ -66,7 +66,7 @@ def holds_every_patient(destination: Destination, api: Api) -> bool:
     [(current, versions)] = destination.query(
         "select (select count(*) from main.patients), (select count(*) from main.patients_history)"
     )
-    total: int = httpx.get(f"{api.url}/v1/patients").json()["meta"]["total_items"]
+    total: int = httpx.get(f"{api.url}/v1/patients", timeout=60).json()["meta"]["total_items"]
     return bool(current == versions == total)
 
 

@@ -40,11 +40,11 @@ class Api:
     database: Path
 
     def create(self, **columns: Any) -> dict[str, Any]:
-        answer = httpx.post(f"{self.url}/v1/patients", json=columns).raise_for_status()
+        answer = httpx.post(f"{self.url}/v1/patients", json=columns, timeout=60).raise_for_status()
         return dict(answer.json()["data"])
 
     def update(self, patient_id: int, **columns: Any) -> dict[str, Any]:
-        answer = httpx.patch(f"{self.url}/v1/patients/{patient_id}", json=columns).raise_for_status()
+        answer = httpx.patch(f"{self.url}/v1/patients/{patient_id}", json=columns, timeout=60).raise_for_status()
         return dict(answer.json()["data"])
 
     def delete(self, patient_id: int) -> None:
@@ -57,7 +57,7 @@ class Api:
         found: dict[int, dict[str, Any]] = {}
         while True:
             params: dict[str, str | int] = {"sort_field": "email", "limit": 100, "offset": len(found)}
-            page = httpx.get(f"{self.url}/v1/patients", params=params).raise_for_status().json()
+            page = httpx.get(f"{self.url}/v1/patients", params=params, timeout=60).raise_for_status().json()
             found |= {patient["id"]: patient for patient in page["data"]}
             if len(found) >= page["meta"]["total_items"]:
                 return found

@@ -95,15 +95,20 @@ def test_change_finds_the_database_of_serve_by_default(tmp_path: Path, monkeypat
 def test_answers_are_sent_without_delay(tmp_path: Path) -> None:
     with served("--database", str(tmp_path / "toubib.sqlite"), "--port", "0", "--patients", "20") as (_, line):
         host, port = address(line).removeprefix("http://").split(":")
-        seconds = []
-        with closing(HTTPConnection(host, int(port))) as connection:
-            for _ in range(30):
-                started = time.monotonic()
-                connection.request("GET", "/v1/patients/1")
-                assert connection.getresponse().read()
-                seconds.append(time.monotonic() - started)
-    # head and body go in two pieces: with Nagle's algorithm the second waits 40 ms for the first one's acknowledgement
-    assert median(seconds) < 0.035
+
+        def measure() -> float:
+            seconds = []
+            with closing(HTTPConnection(host, int(port))) as connection:
+                for _ in range(30):
+                    started = time.monotonic()
+                    connection.request("GET", "/v1/patients/1")
+                    assert connection.getresponse().read()
+                    seconds.append(time.monotonic() - started)
+            return median(seconds)
+
+        # Head and body go in two pieces: with Nagle's algorithm the second waits 40 ms for the first one's
+        # acknowledgement, every time. A busy machine is slow for a while.
+        assert any(measure() < 0.035 for _ in range(10))
 
 
 def one_line(result: subprocess.CompletedProcess[str], message: str) -> bool:
