@@ -9,22 +9,17 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pytest
-from support import Destination
+from support import Destination, wait_for
 
 from toubib_connector import schedule as module
 from toubib_connector.destination import Destination as Written
 from toubib_connector.errors import Failure
 from toubib_connector.runs import append_run
 from toubib_connector.schedule import Schedule
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 SERVE = """
 import json, sys
@@ -49,17 +44,6 @@ def serve(
             stdout=file,
             stderr=subprocess.STDOUT,
         )
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 120) -> None:
-    """Wait until a condition holds; fail after a time."""
-    deadline = time.monotonic() + seconds
-    while True:
-        with suppress(FileNotFoundError, json.JSONDecodeError):
-            if condition():
-                return
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("zone", ["", "UTC0", "<+03>-3", "CET-1CEST,M3.5.0,M10.5.0/3"])

@@ -314,7 +314,7 @@ def test_a_patient_without_created_at_is_new(raw: Raw) -> None:
 
 
 def load_run(raw: Raw, hour: int, *patients: int, deleted: int = 0, kind: str = "changes") -> None:
-    """Append patients that changed, each created in the hour that is its id, and one that was deleted."""
+    """Append changed patients, each created at the hour of its id, and a deleted one."""
     tombstones = [{"id": str(deleted), "updated_at": "null", "_sdc_deleted_at": at(hour, 30)}] if deleted else []
     changed = [{"id": str(key), "created_at": at(key), "email": f"'{hour}'"} for key in patients]
     raw.load(hour, *changed, *tombstones, kind=kind)

@@ -9,7 +9,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import time
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import psutil
 import pytest
-from support import Api, Destination, bundled_api, kill
+from support import Api, Destination, bundled_api, kill, wait_for
 
 from toubib_api.app import create_app
 from toubib_api.database import prepare
@@ -55,11 +54,25 @@ def find_checkpoint(destination: Destination) -> int:
 
 def wait_until(condition: Callable[[], bool], run: subprocess.Popen[bytes]) -> None:
     """Wait until a condition holds, during a run."""
-    deadline = time.monotonic() + 120
-    while not condition():
+
+    def holds() -> bool:
+        if condition():
+            return True
         assert run.poll() is None, "the run ended too early"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+        return False
+
+    wait_for(holds)
+
+
+def wait_for_the_end(destination: Destination, run: subprocess.Popen[bytes], pages: list[str]) -> None:
+    """Wait until every process of a run has ended. What survives a kill can save another checkpoint before."""
+
+    def has_ended() -> bool:
+        pages.clear()
+        return run.poll() is not None and not parts_of_runs(destination)
+
+    wait_for(has_ended)
+    pages.clear()
 
 
 def holds_every_patient(destination: Destination, api: Api) -> bool:
@@ -130,12 +143,8 @@ def test_after_each_of_six_kills_a_first_load_goes_on_from_its_checkpoint_and_lo
             kill(run, ("", "/tap-toubib ", "/target-duckdb")[number % 3])
             offsets = re.findall(r"offset=(\d+)&limit=100&sort_field=id", str(pages))
             assert min(map(int, offsets)) == before
-            # what the kill left of the run is to end by itself, and can save another checkpoint before
-            while run.poll() is None or parts_of_runs(destination):
-                pages.clear()
-                time.sleep(0.01)
+            wait_for_the_end(destination, run, pages)
             assert run.returncode != 0
-            pages.clear()
     with bundled_api(tmp_path / "toubib.sqlite") as api:
         outcome = destination.run("run", API_BASEURL=api.url)
         assert outcome.returncode == 0, outcome.stdout

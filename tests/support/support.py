@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -21,7 +22,7 @@ from toubib_api.database import patients_table, prepare, transaction
 from toubib_api.testing import serving
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 PROJECT = Path(__file__).parents[2]
 CONNECTOR = PROJECT / ".venv/bin/toubib-connector"
@@ -174,6 +175,17 @@ def kill(process: subprocess.Popen[bytes], whose: str = "") -> None:
             with suppress(psutil.NoSuchProcess):
                 if whose in " ".join(part.cmdline()):
                     part.kill()
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 120) -> None:
+    """Wait until a condition holds; fail after a time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        with suppress(FileNotFoundError, json.JSONDecodeError):
+            if condition():
+                return
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def as_loaded(patients: Iterable[dict[str, Any]]) -> dict[int, dict[str, Any]]:

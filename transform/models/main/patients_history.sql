@@ -22,8 +22,8 @@
   corrects a clock that was ahead.
 
   Observations with the same `updated_at` complete each other: a null in one takes the value of another, because a
-  column can appear in the API between the two. Observations that only their content tells apart are ordered by a digest
-  of it, which can change with DuckDB's release.
+  column can appear in the API between the two. Observations that differ only in their content are ordered by a digest of
+  it, which can change with DuckDB's release.
 
   The result depends on the set of a patient's observations and on raw.syncs, not on the order in which rows arrived, nor
   on repetitions. So each patient can be computed alone.
@@ -83,8 +83,8 @@ runs as (
   group by started_at
 ),
 
--- From here on instants are integers (microseconds), and a 64-bit digest stands for the content: windows that carry all
--- columns take twice the memory and time.
+-- From here on instants are integers (microseconds), and a 64-bit digest replaces the content: windows over all columns
+-- need nearly twice the memory.
 observations as (
   select
     completed._sdc_observation_id,
